@@ -1,1 +1,17 @@
-//! (being written)
+//! Translates between the Ollama, OpenAI and Anthropic formats, whole and record by record.
+//!
+//! Pure: nothing here reads a clock, a socket or a file. What is read comes in as bytes, what should be sent comes out as bytes.
+
+mod edit;
+mod failure;
+mod heartbeat;
+mod multipart;
+mod scan;
+mod watch;
+
+pub use edit::{Edit, Pieces, json_string, splice};
+pub use failure::{Cause, Failure, error_text, reshape_error};
+pub use heartbeat::{heartbeat, stream_content_type};
+pub use multipart::{boundary, multipart_model};
+pub use scan::{BadBody, Scan, Text, scan, scan_start};
+pub use watch::{End, Seen, Stats, StreamWatch};
