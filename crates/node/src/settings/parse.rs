@@ -1,0 +1,124 @@
+//! What each kind of setting may be: a parser answers with the value, or with why the text is none.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use super::{ContextProtection, Host, Scoring};
+
+/// Why a text is not a value.
+#[derive(Debug)]
+pub(super) enum Why {
+    /// It is not what is described here: "a number above 0".
+    Not(&'static str),
+    /// It will be one in a later version; the reason why not yet.
+    NotYet(&'static str),
+}
+
+pub(super) fn host(text: &str) -> Result<Host, Why> {
+    match text.to_ascii_lowercase().as_str() {
+        "localhost" | "127.0.0.1,::1" | "127.0.0.1 + ::1" => Ok(Host::Loopback),
+        "127.0.0.1" => Ok(Host::V4),
+        "::1" | "[::1]" => Ok(Host::V6),
+        _ => Err(Why::NotYet(
+            "other machines may only call with a key, and this version has no keys. It listens on this machine's own \
+             addresses: localhost, 127.0.0.1 or ::1",
+        )),
+    }
+}
+
+pub(super) fn port(text: &str) -> Result<u16, Why> {
+    text.parse().map_err(|_| Why::Not("a port number from 0 to 65535"))
+}
+
+pub(super) fn text(text: &str) -> Result<String, Why> {
+    let fits = text.len() <= 2048 && !text.chars().any(char::is_control);
+    fits.then(|| text.to_owned()).ok_or(Why::Not("a text of at most 2048 bytes without control characters"))
+}
+
+pub(super) fn list(listed: &str) -> Result<Vec<String>, Why> {
+    let items: Vec<String> =
+        listed.split(',').map(str::trim).filter(|item| !item.is_empty()).map(text).collect::<Result<_, _>>()?;
+    if items.len() > 64 { Err(Why::Not("a list of at most 64, comma between")) } else { Ok(items) }
+}
+
+pub(super) fn node_name(text: &str) -> Result<String, Why> {
+    let fits = (1..=64).contains(&text.chars().count()) && !text.chars().any(char::is_control);
+    fits.then(|| text.to_owned()).ok_or(Why::Not("a name of 1 to 64 visible characters"))
+}
+
+pub(super) fn on_off(text: &str) -> Result<bool, Why> {
+    match text.to_ascii_lowercase().as_str() {
+        "on" | "true" | "yes" | "1" => Ok(true),
+        "off" | "false" | "no" | "0" => Ok(false),
+        _ => Err(Why::Not("on or off")),
+    }
+}
+
+pub(super) fn above_zero(text: &str) -> Result<NonZeroUsize, Why> {
+    match text.parse::<NonZeroUsize>() {
+        Ok(number) if number.get() <= 1_000_000 => Ok(number),
+        Ok(_) => Err(Why::Not("a number of at most 1000000")),
+        Err(_) => Err(Why::Not("a number above 0")),
+    }
+}
+
+pub(super) fn retries(text: &str) -> Result<u32, Why> {
+    text.parse().ok().filter(|&number| number <= 10).ok_or(Why::Not("a number from 0 to 10"))
+}
+
+pub(super) fn megabytes(text: &str) -> Result<u64, Why> {
+    text.parse().ok().filter(|number| (1..=1_000_000).contains(number)).ok_or(Why::Not("a number from 1 to 1000000"))
+}
+
+/// A span of time: `30`, `30s`, `1.5s`, `500ms`, `2m`; a bare number is seconds.
+pub(super) fn span(text: &str) -> Result<Duration, Why> {
+    const EXPECTED: Why = Why::Not("a time from 0 to 24 hours, such as 30, 30s, 500ms or 2m");
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let seconds = match unit.trim() {
+        "" | "s" => 1.0,
+        "ms" => 0.001,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(EXPECTED),
+    };
+    let number: f64 = number.parse().map_err(|_| EXPECTED)?;
+    let span = Duration::try_from_secs_f64(number * seconds).map_err(|_| EXPECTED)?;
+    if span > Duration::from_secs(24 * 3600) { Err(EXPECTED) } else { Ok(span) }
+}
+
+pub(super) fn level(text: &str) -> Result<String, Why> {
+    match text.to_ascii_lowercase().as_str() {
+        known @ ("trace" | "debug" | "info" | "warn" | "error" | "off") => Ok(known.to_owned()),
+        // The words of Python's logging, which the earlier system used.
+        "warning" => Ok("warn".to_owned()),
+        "critical" => Ok("error".to_owned()),
+        _ => Err(Why::Not("trace, debug, info, warn, error or off")),
+    }
+}
+
+/// A setting that is one word out of a few.
+pub(super) trait Choice: Sized {
+    fn chosen(text: &str) -> Result<Self, Why>;
+}
+
+impl Choice for ContextProtection {
+    fn chosen(text: &str) -> Result<Self, Why> {
+        match text.to_ascii_lowercase().as_str() {
+            "strip" => Ok(ContextProtection::Strip),
+            "warn" => Ok(ContextProtection::Warn),
+            "passthrough" => Ok(ContextProtection::Passthrough),
+            _ => Err(Why::Not("strip, warn or passthrough")),
+        }
+    }
+}
+
+impl Choice for Scoring {
+    fn chosen(text: &str) -> Result<Self, Why> {
+        match text.to_ascii_lowercase().as_str() {
+            "predicted" => Ok(Scoring::Predicted),
+            "points" => Ok(Scoring::Points),
+            _ => Err(Why::Not("predicted or points")),
+        }
+    }
+}
