@@ -1,4 +1,5 @@
 //! The tiny models in a real llama-server, where one is here: `cargo xtask test` fetches it, plain `cargo test` does not.
+#![allow(clippy::unwrap_used, reason = "helpers of tests, too")]
 
 use std::io::Read;
 use std::time::Duration;
