@@ -1,1 +1,208 @@
-//! (being written)
+//! Remembers every request in `latency.db`, and keeps the log file.
+//!
+//! [`Store::open`] gives a handle, which records and reads, and a [`Writer`], which needs a thread of its own. Recording
+//! never waits: rows go through a queue of [`QUEUE_ROWS`] to the writer, which commits them together, at most
+//! [`LINGER`] after the first of them came in. A program killed in between loses the rows of that time and no others;
+//! a power cut may also lose what the system had not yet put on disk (`synchronous=NORMAL`).
+//! Reading opens a connection of its own each time and blocks: call it where blocking is allowed.
+
+mod insert;
+mod lock;
+pub mod log;
+mod open;
+mod queue;
+mod read;
+mod report;
+mod retention;
+mod row;
+mod schema;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use proto::view::{OverviewView, TraceView, WhyView};
+use proto::{Clock, Trace};
+use serde_json::Value;
+
+use crate::queue::Queue;
+
+pub use crate::open::OpenError;
+pub use crate::queue::{LINGER, QUEUE_ROWS};
+pub use crate::read::{LEAST_BEGINNING, MOST_TRACES, ReadError};
+pub use crate::writer::Writer;
+
+/// The database's name in the data directory.
+pub const DATABASE: &str = "latency.db";
+
+/// How long a reader waits for rows that were recorded before it asked.
+const CATCH_UP: Duration = Duration::from_millis(500);
+
+/// Where to remember, as whom, and how much.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The data directory; made, readable by its owner alone, where it does not exist.
+    pub dir: PathBuf,
+    /// The node's shown name, written into `node_id`.
+    pub node_id: String,
+    /// The node's identity, written into `node_key`; where empty, the database makes one and keeps it.
+    pub node_key: String,
+    /// Age at which rows are deleted. Contract: 30 days. Too small, and trends and learnt speeds have nothing to go by.
+    pub keep: Duration,
+    /// Bytes of the database above which the oldest rows are deleted. Contract: 200 MB (`FLEET_HISTORY_MB`). The file may
+    /// be a few megabytes larger between two looks at it.
+    pub max_bytes: u64,
+}
+
+/// A handle on the database: records and reads. Cheap to clone.
+///
+/// When the last one is dropped, or after [`Store::close`], the writer stores what it has and ends.
+#[derive(Clone)]
+pub struct Store {
+    shared: Arc<Shared>,
+    _closer: Arc<Closer>,
+}
+
+/// What handles and writer share.
+struct Shared {
+    queue: Queue,
+    path: PathBuf,
+    node_key: String,
+    clock: Clock,
+}
+
+/// Closes the queue when the last handle goes.
+struct Closer(Arc<Shared>);
+
+impl Drop for Closer {
+    fn drop(&mut self) {
+        self.0.queue.close();
+    }
+}
+
+impl Store {
+    /// Opens the database of a data directory, after bringing it up to date; starts nothing.
+    ///
+    /// A file that is no database, or a damaged one, is moved to `latency.db.broken-<unix time>` and a fresh one begun.
+    /// Before tables are changed, the file is copied to `latency.db.before-<schema>`.
+    ///
+    /// # Errors
+    /// Another program has the directory; a newer Herd wrote the database; the directory or file cannot be used.
+    pub fn open(settings: Settings, clock: Clock) -> Result<(Store, Writer), OpenError> {
+        let opened = open::open(&settings, clock)?;
+        let shared = Arc::new(Shared {
+            queue: Queue::new(),
+            path: settings.dir.join(DATABASE),
+            node_key: opened.node_key.clone(),
+            clock,
+        });
+        let store = Store { shared: shared.clone(), _closer: Arc::new(Closer(shared.clone())) };
+        Ok((store, Writer::new(shared, settings, opened)))
+    }
+
+    /// Hands a row to the writer. Never waits and never fails: where the queue is full or the writer gone, the row is
+    /// dropped and counted.
+    pub fn record(&self, trace: Trace) {
+        self.shared.queue.push(trace);
+    }
+
+    /// Rows that were recorded and never stored, since the start.
+    pub fn dropped(&self) -> u64 {
+        self.shared.queue.dropped()
+    }
+
+    /// The identity written into `node_key`.
+    pub fn node_key(&self) -> &str {
+        &self.shared.node_key
+    }
+
+    /// The database file.
+    pub fn path(&self) -> &Path {
+        &self.shared.path
+    }
+
+    /// Waits until everything recorded before is stored, at most `wait`; tells whether it is.
+    pub fn flush(&self, wait: Duration) -> bool {
+        self.shared.queue.flush(wait)
+    }
+
+    /// Ends the writer as soon as it has stored what it has. Rows recorded later are dropped and counted.
+    pub fn close(&self) {
+        self.shared.queue.close();
+    }
+
+    /// The newest `limit` requests (at most [`MOST_TRACES`]), newest first.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn traces(&self, limit: usize) -> Result<Vec<TraceView>, ReadError> {
+        read::traces(&self.reader()?, limit)
+    }
+
+    /// The request with this id, or the only one whose id begins so.
+    ///
+    /// # Errors
+    /// The beginning is too short or fits several requests; the database cannot be read.
+    pub fn why(&self, id: &str) -> Result<Option<WhyView>, ReadError> {
+        read::why(&self.reader()?, id)
+    }
+
+    /// Totals of all requests on record.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn overview(&self) -> Result<OverviewView, ReadError> {
+        read::overview(&self.reader()?, self.seconds())
+    }
+
+    /// `{"hours","data":[…]}`: completed requests per hour (UTC), oldest first.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn trends(&self, hours: u32) -> Result<Value, ReadError> {
+        report::trends(&self.reader()?, hours, self.seconds())
+    }
+
+    /// `{"days","daily":[…],"summary":[…]}`: completed requests per model and day, and per model ever.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn models(&self, days: u32) -> Result<Value, ReadError> {
+        report::models(&self.reader()?, days, self.seconds())
+    }
+
+    /// `{"days","data":[…]}`: requests per node, model and day.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn usage(&self, days: u32) -> Result<Value, ReadError> {
+        report::usage(&self.reader()?, days, self.seconds())
+    }
+
+    /// `{"days","data":[…],"summary":[…],"apps":[…]}`: requests per tag in these days, per tag ever, and (ours) per app
+    /// as told by its User-Agent in these days.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn apps(&self, days: u32) -> Result<Value, ReadError> {
+        report::apps(&self.reader()?, days, self.seconds())
+    }
+
+    /// `{"days","data":[…]}`: requests per tag and day.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn apps_daily(&self, days: u32) -> Result<Value, ReadError> {
+        report::apps_daily(&self.reader()?, days, self.seconds())
+    }
+
+    fn reader(&self) -> Result<rusqlite::Connection, ReadError> {
+        self.flush(CATCH_UP);
+        open::reader(&self.shared.path).map_err(ReadError::from)
+    }
+
+    fn seconds(&self) -> f64 {
+        self.shared.clock.unix_ms() as f64 / 1000.0
+    }
+}
