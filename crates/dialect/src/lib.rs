@@ -3,14 +3,17 @@
 //! Pure: nothing here reads a clock, a socket or a file. What is read comes in as bytes, what should be sent comes out as bytes.
 
 mod edit;
+mod error_text;
 mod failure;
 mod heartbeat;
 mod multipart;
+mod reader;
 mod scan;
 mod watch;
 
 pub use edit::{Edit, Pieces, json_string, splice};
-pub use failure::{Cause, Failure, error_text, reshape_error};
+pub use error_text::{error_text, reshape_error};
+pub use failure::{Cause, Failure};
 pub use heartbeat::{heartbeat, stream_content_type};
 pub use multipart::{boundary, multipart_model};
 pub use scan::{BadBody, Scan, Text, scan, scan_start};

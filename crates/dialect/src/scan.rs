@@ -1,8 +1,27 @@
 //! Reads a request body once, from front to back, and keeps what placement needs to know.
+//!
+//! No tree is built: memory does not grow with the body, except for the strings that are kept, each bounded where it is documented.
+
+mod bad_body;
+mod own;
+mod prompt;
 
 use std::ops::Range;
 
-use proto::Api;
+pub use bad_body::BadBody;
+use own::Cuts;
+use prompt::{Prompt, measured};
+
+use crate::reader::{Member, Reader, Str};
+
+/// The most names of `fallback_models` that are kept; more are cut out of the body and forgotten.
+const MOST_FALLBACKS: usize = 16;
+/// The most tags that are kept; more are cut out of the body and forgotten.
+const MOST_TAGS: usize = 32;
+/// The longest tag that is kept, in bytes.
+const LONGEST_TAG: u64 = 128;
+/// The longest `user` that is kept, in bytes.
+const LONGEST_USER: u64 = 256;
 
 /// A string found in a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,9 +33,12 @@ pub struct Text {
 }
 
 /// What a request body says about placing it.
+///
+/// Names of top-level fields are compared without regard to case, as Go's decoder does. Of a field that is given twice the
+/// last one counts, except for the model, which may be given once.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct Scan {
-    /// Top-level `model`, or the older `name` where that was asked for and there is no `model`.
+    /// Top-level `model`, or the older `name` where that was asked for and there is no `model` or an empty one.
     pub model: Option<Text>,
     /// Top-level `stream`, when true or false.
     pub stream: Option<bool>,
@@ -24,19 +46,21 @@ pub struct Scan {
     pub keep_alive: Option<Range<usize>>,
     /// The bytes of top-level `options`, when an object.
     pub options: Option<Range<usize>>,
-    /// `options.num_ctx`, when a number of tokens.
+    /// `options.num_ctx` in tokens, fractions cut off; a negative one counts as absent.
     pub num_ctx: Option<u64>,
-    /// The most tokens that the answer may have, in any dialect's word; negative ones count as absent.
+    /// The most tokens that the answer may have: the largest of `max_tokens`, `max_completion_tokens`, `max_output_tokens`
+    /// and `options.num_predict`. Negative ones, which mean no limit, count as absent.
     pub max_tokens: Option<u64>,
-    /// Top-level `fallback_models`: the first 16.
+    /// Top-level `fallback_models`: the first 16 strings.
     pub fallback_models: Vec<String>,
-    /// `metadata.tags`: the first 32 strings of at most 128 bytes.
+    /// `metadata.tags`, when an array: the first 32 strings of at most 128 bytes.
     pub tags: Vec<String>,
     /// Top-level `user`, when of at most 256 bytes.
     pub user: Option<String>,
-    /// Bytes of all text that the model will read, without images.
+    /// Bytes of all strings that the model will read (under `messages`, `prompt`, `input`, `system`, `instructions` and
+    /// `suffix`), escapes undone, without images, sound and files in base64.
     pub text_bytes: u64,
-    /// Images, in any dialect's form.
+    /// Images: elements of Ollama's `images`, OpenAI's `image_url` and `input_image` parts, Anthropic's `image` blocks.
     pub images: u32,
     /// Elements of `messages`, or of an `input` array.
     pub messages: u32,
@@ -44,56 +68,372 @@ pub struct Scan {
     pub has_input: bool,
     /// Whether `tools` has an element.
     pub tools: bool,
-    /// Whether the answer must have a given form.
+    /// Whether the answer must have a given form: `format`, `response_format`, `text.format`, `output_config.format` or
+    /// `output_format` is given and neither null, empty nor of the type `text`.
     pub structured: bool,
-    /// What to remove from the body so that `fallback_models` and `metadata.tags` are gone.
+    /// What to cut out of the body so that `fallback_models` and `metadata.tags`, when arrays, are gone, and all of
+    /// `metadata` when nothing else is in it. In order, without overlaps, commas included.
     pub own: Vec<Range<usize>>,
 }
 
-/// Why a body is no request.
-#[derive(Debug, PartialEq, Eq, Clone)]
-pub enum BadBody {
-    /// There is nothing in it.
-    Empty,
-    /// It ends in the middle of a value.
-    Cut,
-    /// It is JSON but no object.
-    NotAnObject,
-    /// Arrays and objects are nested too deep.
-    TooDeep,
-    /// It is not JSON.
-    Syntax {
-        /// The first byte that cannot be.
-        at: usize,
-    },
-    /// It names the model twice, so that a backend could read another one than we do.
-    ModelTwice,
-    /// A field that decides about placement has a value of another type.
-    WrongType {
-        /// The field.
-        field: &'static str,
-        /// The type of its value.
-        found: &'static str,
-        /// The type it should have.
-        expected: &'static str,
-    },
+/// Reads the whole `body`. With `legacy_name`, the model may be called `name`, as in Ollama's older management calls.
+pub fn scan(body: &[u8], legacy_name: bool) -> Result<Scan, BadBody> {
+    let mut reader = Reader::new(body);
+    reader.skip_space();
+    match reader.peek() {
+        None => return Err(BadBody::Empty),
+        Some(b'{') => reader.enter(),
+        Some(_) => {
+            let found = go_kind(&reader);
+            reader.value(0)?;
+            return Err(BadBody::NotAnObject { found });
+        }
+    }
+    let mut scanning = Scanning::default();
+    let mut cuts = Cuts::default();
+    let mut first = true;
+    while let Some(member) = reader.next_member(&mut first)? {
+        let mut inner = Vec::new();
+        if scanning.field(member, &mut reader, &mut inner)? {
+            cuts.keep(member.start, reader.at(), &mut scanning.scan.own);
+            scanning.scan.own.append(&mut inner);
+        } else {
+            cuts.cut(member.start, reader.at());
+        }
+    }
+    reader.end()?;
+    cuts.finish(&mut scanning.scan.own);
+    let Scanning { mut scan, name, bad_name, .. } = scanning;
+    if legacy_name && scan.model.as_ref().is_none_or(|model| model.text.is_empty()) {
+        if let Some(bad) = bad_name {
+            return Err(bad);
+        }
+        scan.model = name.or(scan.model);
+    }
+    Ok(scan)
 }
 
-impl BadBody {
-    /// What a client of `api` is told.
-    pub fn message(&self, api: Api) -> String {
-        format!("{api:?} {self:?}")
+/// The top-level model of a body of which only the beginning is here: `None` if it was not seen yet, or if what is there is
+/// no JSON. The rest is not judged; it may name the model again.
+pub fn scan_start(start: &[u8]) -> Option<Text> {
+    let mut reader = Reader::new(start);
+    reader.skip_space();
+    if reader.peek() != Some(b'{') {
+        return None;
+    }
+    reader.enter();
+    let mut first = true;
+    while let Ok(Some(member)) = reader.next_member(&mut first) {
+        if Field::of(member.key) == Field::Model && reader.peek() == Some(b'"') {
+            return text(&mut reader).ok();
+        }
+        reader.value(1).ok()?;
+    }
+    None
+}
+
+/// The top-level fields that tell something.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Field {
+    Model,
+    Name,
+    Stream,
+    KeepAlive,
+    Options,
+    MaxTokens,
+    FallbackModels,
+    Metadata,
+    User,
+    Messages,
+    Input,
+    Prompt,
+    /// Text that the model reads but that asks nothing by itself.
+    Context,
+    Images,
+    Tools,
+    Format,
+    /// An object whose `format` gives the answer's form.
+    FormatInside,
+    Other,
+}
+
+impl Field {
+    fn of(key: Str<'_>) -> Field {
+        if key.shrink > 0 || key.raw.iter().any(u8::is_ascii_uppercase) {
+            return Field::named(key.text().to_ascii_lowercase().as_bytes());
+        }
+        Field::named(key.raw)
+    }
+
+    fn named(name: &[u8]) -> Field {
+        match name {
+            b"model" => Field::Model,
+            b"name" => Field::Name,
+            b"stream" => Field::Stream,
+            b"keep_alive" => Field::KeepAlive,
+            b"options" => Field::Options,
+            b"max_tokens" | b"max_completion_tokens" | b"max_output_tokens" => Field::MaxTokens,
+            b"fallback_models" => Field::FallbackModels,
+            b"metadata" => Field::Metadata,
+            b"user" => Field::User,
+            b"messages" => Field::Messages,
+            b"input" => Field::Input,
+            b"prompt" => Field::Prompt,
+            b"system" | b"instructions" | b"suffix" => Field::Context,
+            b"images" => Field::Images,
+            b"tools" => Field::Tools,
+            b"format" | b"response_format" | b"output_format" => Field::Format,
+            b"text" | b"output_config" => Field::FormatInside,
+            _ => Field::Other,
+        }
     }
 }
 
-/// Reads the whole `body`.
-pub fn scan(body: &[u8], legacy_name: bool) -> Result<Scan, BadBody> {
-    let _ = (body, legacy_name);
-    Ok(Scan::default())
+#[derive(Default)]
+struct Scanning {
+    scan: Scan,
+    model_seen: bool,
+    name: Option<Text>,
+    name_seen: bool,
+    bad_name: Option<BadBody>,
 }
 
-/// The model, if it can be seen in the beginning of a body, without judging the rest.
-pub fn scan_start(start: &[u8]) -> Option<Text> {
-    let _ = start;
-    None
+impl Scanning {
+    /// Reads the value of `member`. Returns whether the member stays in the body; `inner` gets what is cut out of its value.
+    fn field(
+        &mut self,
+        member: Member<'_>,
+        reader: &mut Reader<'_>,
+        inner: &mut Vec<Range<usize>>,
+    ) -> Result<bool, BadBody> {
+        let scan = &mut self.scan;
+        match Field::of(member.key) {
+            Field::Model => {
+                if std::mem::replace(&mut self.model_seen, true) {
+                    return Err(BadBody::ModelTwice);
+                }
+                scan.model = model(reader, "model")?;
+            }
+            Field::Name => {
+                // What is wrong with it matters only where it is the model, which is known at the end.
+                let again = std::mem::replace(&mut self.name_seen, true);
+                match model(reader, "name") {
+                    Ok(name) => self.name = name,
+                    Err(wrong @ BadBody::WrongType { .. }) => self.bad_name = Some(wrong),
+                    Err(bad) => return Err(bad),
+                }
+                if again {
+                    self.bad_name = Some(BadBody::ModelTwice);
+                }
+            }
+            Field::Stream => {
+                let first = reader.peek();
+                reader.value(1)?;
+                scan.stream = match first {
+                    Some(b't') => Some(true),
+                    Some(b'f') => Some(false),
+                    _ => scan.stream,
+                };
+            }
+            Field::KeepAlive => scan.keep_alive = Some(reader.value(1)?),
+            Field::Options => options(reader, scan)?,
+            Field::MaxTokens => {
+                let limit = number(reader)?;
+                scan.max_tokens = scan.max_tokens.max(limit);
+            }
+            Field::FallbackModels => {
+                let array = reader.peek() == Some(b'[');
+                strings(reader, 2, MOST_FALLBACKS, u64::MAX, &mut scan.fallback_models)?;
+                return Ok(!array);
+            }
+            Field::Metadata => return metadata(reader, &mut scan.tags, inner),
+            Field::User => {
+                if reader.peek() == Some(b'"') {
+                    let user = reader.string()?;
+                    scan.user = (user.len() <= LONGEST_USER).then(|| user.text().into_owned());
+                } else {
+                    reader.value(1)?;
+                }
+            }
+            field @ (Field::Messages | Field::Input | Field::Prompt | Field::Context | Field::Images) => {
+                let prompt = measured(reader, field == Field::Images)?;
+                add(scan, field, &prompt);
+            }
+            Field::Tools => {
+                if reader.peek() != Some(b'[') {
+                    reader.value(1)?;
+                    return Ok(true);
+                }
+                reader.enter();
+                let mut first = true;
+                while reader.next_element(&mut first)? {
+                    reader.value(2)?;
+                }
+                scan.tools = !first;
+            }
+            Field::Format => scan.structured |= is_form(reader, 1)?,
+            Field::FormatInside => {
+                if reader.peek() != Some(b'{') {
+                    reader.value(1)?;
+                    return Ok(true);
+                }
+                reader.enter();
+                let mut first = true;
+                while let Some(member) = reader.next_member(&mut first)? {
+                    if member.key.text() == "format" {
+                        scan.structured |= is_form(reader, 2)?;
+                    } else {
+                        reader.value(2)?;
+                    }
+                }
+            }
+            Field::Other => {
+                reader.value(1)?;
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Adds what was measured under `field` to the whole.
+fn add(scan: &mut Scan, field: Field, prompt: &Prompt) {
+    scan.text_bytes += prompt.text_bytes;
+    scan.images = scan.images.saturating_add(prompt.images);
+    if matches!(field, Field::Messages | Field::Input) {
+        scan.messages = scan.messages.saturating_add(prompt.elements);
+    }
+    if matches!(field, Field::Messages | Field::Input | Field::Prompt) {
+        scan.has_input |= prompt.filled;
+    }
+}
+
+fn model(reader: &mut Reader<'_>, field: &'static str) -> Result<Option<Text>, BadBody> {
+    match reader.peek() {
+        Some(b'"') => Ok(Some(text(reader)?)),
+        // Go leaves a field as it is when the value is null.
+        Some(b'n') => reader.value(1).map(|_| None),
+        _ => {
+            let found = go_kind(reader);
+            reader.value(1)?;
+            Err(BadBody::WrongType { field, found, expected: "string" })
+        }
+    }
+}
+
+/// The string that was peeked, with its place.
+fn text(reader: &mut Reader<'_>) -> Result<Text, BadBody> {
+    let start = reader.at();
+    let string = reader.string()?;
+    Ok(Text { text: string.text().into_owned(), range: start..reader.at() })
+}
+
+fn options(reader: &mut Reader<'_>, scan: &mut Scan) -> Result<(), BadBody> {
+    if reader.peek() != Some(b'{') {
+        reader.value(1)?;
+        return Ok(());
+    }
+    let start = reader.at();
+    reader.enter();
+    let mut first = true;
+    while let Some(member) = reader.next_member(&mut first)? {
+        match &*member.key.text() {
+            "num_ctx" => scan.num_ctx = number(reader)?,
+            "num_predict" => {
+                let limit = number(reader)?;
+                scan.max_tokens = scan.max_tokens.max(limit);
+            }
+            _ => {
+                reader.value(2)?;
+            }
+        }
+    }
+    scan.options = Some(start..reader.at());
+    Ok(())
+}
+
+/// Reads `metadata`; returns whether anything stays in it.
+fn metadata(reader: &mut Reader<'_>, tags: &mut Vec<String>, inner: &mut Vec<Range<usize>>) -> Result<bool, BadBody> {
+    if reader.peek() != Some(b'{') {
+        reader.value(1)?;
+        return Ok(true);
+    }
+    reader.enter();
+    let (mut cuts, mut first) = (Cuts::default(), true);
+    while let Some(member) = reader.next_member(&mut first)? {
+        if member.key.text() == "tags" && reader.peek() == Some(b'[') {
+            strings(reader, 3, MOST_TAGS, LONGEST_TAG, tags)?;
+            cuts.cut(member.start, reader.at());
+        } else {
+            reader.value(2)?;
+            cuts.keep(member.start, reader.at(), inner);
+        }
+    }
+    let nothing_was_in_it = first;
+    Ok(cuts.finish(inner) || nothing_was_in_it)
+}
+
+/// Reads an array and puts its first `most` strings of at most `longest` bytes into `kept`, in place of what was there.
+/// `depth` is that of its elements.
+fn strings(
+    reader: &mut Reader<'_>,
+    depth: usize,
+    most: usize,
+    longest: u64,
+    kept: &mut Vec<String>,
+) -> Result<(), BadBody> {
+    if reader.peek() != Some(b'[') {
+        reader.value(depth - 1)?;
+        return Ok(());
+    }
+    kept.clear();
+    reader.enter();
+    let mut first = true;
+    while reader.next_element(&mut first)? {
+        if reader.peek() != Some(b'"') {
+            reader.value(depth)?;
+            continue;
+        }
+        let string = reader.string()?;
+        if kept.len() < most && string.len() <= longest {
+            kept.push(string.text().into_owned());
+        }
+    }
+    Ok(())
+}
+
+/// A number of tokens: fractions cut off, negative ones and other types absent.
+fn number(reader: &mut Reader<'_>) -> Result<Option<u64>, BadBody> {
+    reader.take_number(2)
+}
+
+/// Whether a value asks for an answer of a given form.
+fn is_form(reader: &mut Reader<'_>, depth: usize) -> Result<bool, BadBody> {
+    if reader.peek() != Some(b'{') {
+        let first = reader.peek();
+        let range = reader.value(depth)?;
+        return Ok(first != Some(b'n') && !(first == Some(b'"') && range.len() == 2));
+    }
+    reader.enter();
+    let (mut first, mut is_text) = (true, false);
+    while let Some(member) = reader.next_member(&mut first)? {
+        if member.key.raw == b"type" && reader.peek() == Some(b'"') {
+            is_text = reader.string()?.raw == b"text";
+        } else {
+            reader.value(depth + 1)?;
+        }
+    }
+    let nothing_was_in_it = first;
+    Ok(!is_text && !nothing_was_in_it)
+}
+
+/// What the next value is, in Go's words.
+fn go_kind(reader: &Reader<'_>) -> &'static str {
+    match reader.peek() {
+        Some(b'{') => "object",
+        Some(b'[') => "array",
+        Some(b'"') => "string",
+        Some(b't' | b'f') => "bool",
+        Some(b'n') => "null",
+        _ => "number",
+    }
 }

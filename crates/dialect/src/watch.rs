@@ -29,6 +29,8 @@ pub struct End {
     pub stats: Stats,
     /// The text of the error record, if there was one.
     pub error: Option<String>,
+    /// The number of the last event of a Responses stream.
+    pub sequence: Option<u64>,
 }
 
 /// What a backend counted.

@@ -1,0 +1,508 @@
+//! Reads JSON from front to back without building anything from it.
+//!
+//! Checks the whole grammar (RFC 8259) except that strings need not be UTF-8: Go's decoder, and so Ollama, takes those too.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use crate::BadBody;
+
+/// How deep arrays and objects may be nested; far beyond any request, far below what overflows a stack in a backend.
+pub(crate) const MOST_DEPTH: usize = 512;
+
+/// A position in a text that is JSON so far.
+pub(crate) struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+/// A string that was read.
+#[derive(Clone, Copy)]
+pub(crate) struct Str<'a> {
+    /// What is between the quotes, as it came.
+    pub(crate) raw: &'a [u8],
+    /// How many bytes fewer the string has without its escapes; zero only if it has none.
+    pub(crate) shrink: usize,
+}
+
+impl<'a> Str<'a> {
+    /// The string without escapes; what is not UTF-8, or half a surrogate pair, becomes U+FFFD as in Go.
+    pub(crate) fn text(self) -> Cow<'a, str> {
+        if self.shrink == 0 { String::from_utf8_lossy(self.raw) } else { Cow::Owned(unescaped(self.raw)) }
+    }
+
+    /// Bytes of [`text`](Str::text).
+    pub(crate) fn len(self) -> u64 {
+        (self.raw.len() - self.shrink) as u64
+    }
+}
+
+/// Told about each value of a tree in the order of reading. The root has depth 0, its members and elements have 1.
+pub(crate) trait Visit {
+    /// The name of the member that comes next.
+    fn key(&mut self, _depth: usize, _key: Str<'_>) {}
+    /// A string.
+    fn string(&mut self, _depth: usize, _string: Str<'_>) {}
+    /// A number, `true`, `false` or `null`.
+    fn scalar(&mut self, _depth: usize) {}
+    /// An array or object begins.
+    fn open(&mut self, _depth: usize) {}
+    /// The array or object of that depth ends.
+    fn close(&mut self, _depth: usize) {}
+}
+
+struct Nobody;
+
+impl Visit for Nobody {}
+
+impl<'a> Reader<'a> {
+    /// At the beginning of `bytes`.
+    pub(crate) fn new(bytes: &'a [u8]) -> Reader<'a> {
+        Reader { bytes, at: 0 }
+    }
+
+    /// Bytes read so far.
+    pub(crate) fn at(&self) -> usize {
+        self.at
+    }
+
+    /// The next byte, without taking it.
+    #[inline]
+    pub(crate) fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    /// Goes to the next byte that is no blank.
+    #[inline]
+    pub(crate) fn skip_space(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\n' | b'\r' | b'\t')) {
+            self.at += 1;
+        }
+    }
+
+    /// Takes the opening brace or bracket that was peeked.
+    pub(crate) fn enter(&mut self) {
+        self.at += 1;
+    }
+
+    /// Goes to the value of the next member of the object that was entered; `None` takes the closing brace.
+    pub(crate) fn next_member(&mut self, first: &mut bool) -> Result<Option<Member<'a>>, BadBody> {
+        self.skip_space();
+        match self.peek() {
+            Some(b'}') => {
+                self.at += 1;
+                return Ok(None);
+            }
+            Some(b',') if !*first => {
+                self.at += 1;
+                self.skip_space();
+            }
+            _ if *first => {}
+            _ => return Err(self.unexpected()),
+        }
+        *first = false;
+        let start = self.at;
+        let key = self.key()?;
+        Ok(Some(Member { key, start }))
+    }
+
+    /// Whether the array that was entered has another element, which is then next; `false` takes the closing bracket.
+    pub(crate) fn next_element(&mut self, first: &mut bool) -> Result<bool, BadBody> {
+        self.skip_space();
+        match self.peek() {
+            Some(b']') => {
+                self.at += 1;
+                return Ok(false);
+            }
+            Some(b',') if !*first => {
+                self.at += 1;
+                self.skip_space();
+                // A bracket after a comma would else be taken for the end.
+                if self.peek() == Some(b']') {
+                    return Err(self.unexpected());
+                }
+            }
+            _ if *first => {}
+            _ => return Err(self.unexpected()),
+        }
+        *first = false;
+        Ok(true)
+    }
+
+    /// Reads one value at nesting `depth` and returns where it was.
+    pub(crate) fn value(&mut self, depth: usize) -> Result<Range<usize>, BadBody> {
+        self.visit(depth, &mut Nobody)
+    }
+
+    /// Reads one value at nesting `outer`, tells `visitor` what is in it, and returns where it was.
+    pub(crate) fn visit<V: Visit>(&mut self, outer: usize, visitor: &mut V) -> Result<Range<usize>, BadBody> {
+        let start = self.at;
+        // One bit for each open container: set for an object.
+        let mut objects = [0u64; MOST_DEPTH / 64];
+        let mut depth = 0;
+        'value: loop {
+            match self.peek() {
+                Some(b'"') => {
+                    let string = self.string()?;
+                    visitor.string(depth, string);
+                }
+                Some(bracket @ (b'{' | b'[')) => {
+                    if outer + depth >= MOST_DEPTH {
+                        return Err(BadBody::TooDeep);
+                    }
+                    let object = bracket == b'{';
+                    visitor.open(depth);
+                    let bit = 1 << (depth % 64);
+                    if object {
+                        objects[depth / 64] |= bit;
+                    } else {
+                        objects[depth / 64] &= !bit;
+                    }
+                    depth += 1;
+                    self.at += 1;
+                    self.skip_space();
+                    match self.peek() {
+                        Some(b'}') if object => {}
+                        Some(b']') if !object => {}
+                        _ if object => {
+                            let key = self.key()?;
+                            visitor.key(depth, key);
+                            continue 'value;
+                        }
+                        _ => continue 'value,
+                    }
+                }
+                Some(b'-' | b'0'..=b'9') => {
+                    self.number()?;
+                    visitor.scalar(depth);
+                }
+                Some(b't') => self.literal(b"true", depth, visitor)?,
+                Some(b'f') => self.literal(b"false", depth, visitor)?,
+                Some(b'n') => self.literal(b"null", depth, visitor)?,
+                _ => return Err(self.unexpected()),
+            }
+            // A value has ended; so may the containers around it.
+            loop {
+                if depth == 0 {
+                    return Ok(start..self.at);
+                }
+                self.skip_space();
+                let inner = depth - 1;
+                let object = objects[inner / 64] & (1 << (inner % 64)) != 0;
+                match self.peek() {
+                    Some(b',') => {
+                        self.at += 1;
+                        self.skip_space();
+                        if object {
+                            let key = self.key()?;
+                            visitor.key(depth, key);
+                        }
+                        continue 'value;
+                    }
+                    Some(b'}') if object => {}
+                    Some(b']') if !object => {}
+                    _ => return Err(self.unexpected()),
+                }
+                self.at += 1;
+                depth = inner;
+                visitor.close(depth);
+            }
+        }
+    }
+
+    /// Reads one value at nesting `depth`: a number that is not negative, its fraction cut off. `None` for all else.
+    pub(crate) fn take_number(&mut self, depth: usize) -> Result<Option<u64>, BadBody> {
+        let is_number = matches!(self.peek(), Some(b'0'..=b'9' | b'-'));
+        let range = self.value(depth)?;
+        Ok(is_number.then(|| count(&self.bytes[range])).flatten())
+    }
+
+    /// Reads the string that was peeked.
+    #[inline]
+    pub(crate) fn string(&mut self) -> Result<Str<'a>, BadBody> {
+        let start = self.at + 1;
+        let (mut at, mut shrink) = (start, 0);
+        loop {
+            at = plain_end(self.bytes, at);
+            match self.bytes.get(at) {
+                Some(b'"') => {
+                    self.at = at + 1;
+                    return Ok(Str { raw: &self.bytes[start..at], shrink });
+                }
+                Some(b'\\') => {
+                    let (taken, saved) = escape(self.bytes, at)?;
+                    at += taken;
+                    shrink += saved;
+                }
+                Some(_) => return Err(BadBody::Syntax { at }),
+                None => return Err(BadBody::Cut),
+            }
+        }
+    }
+
+    /// Takes blanks up to the end; anything else there is an error.
+    pub(crate) fn end(&mut self) -> Result<(), BadBody> {
+        self.skip_space();
+        if self.at == self.bytes.len() { Ok(()) } else { Err(self.unexpected()) }
+    }
+
+    /// What is wrong with the next byte: there is none, or it cannot be there.
+    pub(crate) fn unexpected(&self) -> BadBody {
+        if self.at < self.bytes.len() { BadBody::Syntax { at: self.at } } else { BadBody::Cut }
+    }
+
+    fn key(&mut self) -> Result<Str<'a>, BadBody> {
+        if self.peek() != Some(b'"') {
+            return Err(self.unexpected());
+        }
+        let key = self.string()?;
+        self.skip_space();
+        if self.peek() != Some(b':') {
+            return Err(self.unexpected());
+        }
+        self.at += 1;
+        self.skip_space();
+        Ok(key)
+    }
+
+    fn number(&mut self) -> Result<(), BadBody> {
+        if self.peek() == Some(b'-') {
+            self.at += 1;
+        }
+        if self.peek() == Some(b'0') {
+            self.at += 1;
+        } else {
+            self.digits()?;
+        }
+        if self.peek() == Some(b'.') {
+            self.at += 1;
+            self.digits()?;
+        }
+        if let Some(b'e' | b'E') = self.peek() {
+            self.at += 1;
+            if let Some(b'+' | b'-') = self.peek() {
+                self.at += 1;
+            }
+            self.digits()?;
+        }
+        Ok(())
+    }
+
+    fn digits(&mut self) -> Result<(), BadBody> {
+        if !self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
+            return Err(self.unexpected());
+        }
+        while self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
+            self.at += 1;
+        }
+        Ok(())
+    }
+
+    fn literal<V: Visit>(&mut self, word: &[u8], depth: usize, visitor: &mut V) -> Result<(), BadBody> {
+        for &byte in word {
+            if self.peek() != Some(byte) {
+                return Err(self.unexpected());
+            }
+            self.at += 1;
+        }
+        visitor.scalar(depth);
+        Ok(())
+    }
+}
+
+/// A member of an object; the reader is at its value.
+#[derive(Clone, Copy)]
+pub(crate) struct Member<'a> {
+    /// Its name.
+    pub(crate) key: Str<'a>,
+    /// Where its name begins, quote included.
+    pub(crate) start: usize,
+}
+
+/// Where the first quote, backslash or control character at or after `at` is, or the end.
+#[inline]
+fn plain_end(bytes: &[u8], mut at: usize) -> usize {
+    // Eight bytes at a time: a search that only knows quotes and backslashes would need a second pass for control
+    // characters, and most strings are short.
+    while let Some(word) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+        let marks = special(u64::from_le_bytes(*word));
+        if marks != 0 {
+            return at + marks.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    let rest = bytes.get(at..).unwrap_or_default();
+    at + rest.iter().position(|&byte| byte == b'"' || byte == b'\\' || byte < b' ').unwrap_or(rest.len())
+}
+
+/// The top bit of each byte of `word` that is a quote, a backslash or a control character. Bits above the lowest one set
+/// may be wrong (a subtraction borrows from them), so only the lowest counts.
+#[inline]
+fn special(word: u64) -> u64 {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    const TOPS: u64 = ONES << 7;
+    let quote = word ^ (ONES * b'"' as u64);
+    let backslash = word ^ (ONES * b'\\' as u64);
+    let is_zero = |bytes: u64| bytes.wrapping_sub(ONES) & !bytes;
+    let is_control = word.wrapping_sub(ONES * b' ' as u64) & !word;
+    (is_zero(quote) | is_zero(backslash) | is_control) & TOPS
+}
+
+/// A JSON number as a whole number; `None` for a negative one.
+fn count(number: &[u8]) -> Option<u64> {
+    let number = std::str::from_utf8(number).ok()?;
+    if let Ok(whole) = number.parse() {
+        return Some(whole);
+    }
+    let number: f64 = number.parse().ok()?;
+    // The cast saturates, so that a huge number stays huge.
+    (number >= 0.0 && !number.is_sign_negative()).then_some(number as u64)
+}
+
+/// Bytes of the escape at `at`, and how many of them its character does not need.
+fn escape(bytes: &[u8], at: usize) -> Result<(usize, usize), BadBody> {
+    match bytes.get(at + 1) {
+        Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok((2, 1)),
+        Some(b'u') => {
+            for i in at + 2..at + 6 {
+                match bytes.get(i) {
+                    Some(digit) if digit.is_ascii_hexdigit() => {}
+                    Some(_) => return Err(BadBody::Syntax { at: i }),
+                    None => return Err(BadBody::Cut),
+                }
+            }
+            let needs = match code_unit(&bytes[at + 2..]) {
+                0..0x80 => 1,
+                // Half a surrogate pair: half of four.
+                0x80..0x800 | 0xd800..0xe000 => 2,
+                _ => 3,
+            };
+            Ok((6, 6 - needs))
+        }
+        Some(_) => Err(BadBody::Syntax { at: at + 1 }),
+        None => Err(BadBody::Cut),
+    }
+}
+
+/// The number that four hexadecimal digits are.
+fn code_unit(digits: &[u8]) -> u16 {
+    digits.iter().take(4).fold(0, |unit, &digit| unit << 4 | (digit as char).to_digit(16).unwrap_or(0) as u16)
+}
+
+/// `raw`, whose escapes were checked, without them.
+fn unescaped(raw: &[u8]) -> String {
+    let mut text = Vec::with_capacity(raw.len());
+    let mut at = 0;
+    while let Some(&byte) = raw.get(at) {
+        if byte != b'\\' {
+            text.push(byte);
+            at += 1;
+            continue;
+        }
+        let letter = raw.get(at + 1).copied().unwrap_or(b'\\');
+        at += 2;
+        if letter != b'u' {
+            text.push(match letter {
+                b'b' => 8,
+                b'f' => 12,
+                b'n' => b'\n',
+                b'r' => b'\r',
+                b't' => b'\t',
+                other => other,
+            });
+            continue;
+        }
+        let first = code_unit(raw.get(at..).unwrap_or_default());
+        at += 4;
+        let pair = raw.get(at..).and_then(|rest| rest.strip_prefix(b"\\u")).map(|second| [first, code_unit(second)]);
+        let character = match pair.map(|units| char::decode_utf16(units).next()) {
+            Some(Some(Ok(wide))) if wide as u32 > 0xffff => {
+                at += 6;
+                wide
+            }
+            _ => char::from_u32(first.into()).unwrap_or(char::REPLACEMENT_CHARACTER),
+        };
+        text.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+    }
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(text: &str) -> Result<(), BadBody> {
+        let mut reader = Reader::new(text.as_bytes());
+        reader.value(0)?;
+        reader.end()
+    }
+
+    #[test]
+    fn only_json_is_taken() {
+        for good in ["0", "-0.5e+10", "[]", "{}", " [1 , 2]".trim(), r#"{"a":[{}],"b":"\u00e9\n"}"#, "null", "1E5"] {
+            assert_eq!(value(good), Ok(()), "{good}");
+        }
+        for (bad, why) in [
+            ("01", BadBody::Syntax { at: 1 }),
+            ("+1", BadBody::Syntax { at: 0 }),
+            ("1.", BadBody::Cut),
+            ("1.x", BadBody::Syntax { at: 2 }),
+            ("[1,]", BadBody::Syntax { at: 3 }),
+            ("[1 2]", BadBody::Syntax { at: 3 }),
+            (r#"{"a":1,}"#, BadBody::Syntax { at: 7 }),
+            (r#"{"a" 1}"#, BadBody::Syntax { at: 5 }),
+            ("{1:2}", BadBody::Syntax { at: 1 }),
+            ("[}", BadBody::Syntax { at: 1 }),
+            ("\"a\nb\"", BadBody::Syntax { at: 2 }),
+            (r#""\x""#, BadBody::Syntax { at: 2 }),
+            (r#""\u12g4""#, BadBody::Syntax { at: 5 }),
+            (r#""\u12"#, BadBody::Cut),
+            ("tru", BadBody::Cut),
+            ("trux", BadBody::Syntax { at: 3 }),
+            ("[", BadBody::Cut),
+            ("{\"a\":", BadBody::Cut),
+            ("", BadBody::Cut),
+        ] {
+            assert_eq!(value(bad), Err(why), "{bad}");
+        }
+    }
+
+    #[test]
+    fn nesting_has_a_limit() {
+        let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+        assert_eq!(value(&nested(MOST_DEPTH)), Ok(()));
+        assert_eq!(value(&nested(MOST_DEPTH + 1)), Err(BadBody::TooDeep));
+        assert_eq!(value(&"[".repeat(1_000_000)), Err(BadBody::TooDeep));
+    }
+
+    #[test]
+    fn strings_come_out_as_go_reads_them() {
+        for (raw, text) in [
+            (&br#""plain""#[..], "plain"),
+            (br#""a\"b\\c\/d\b\f\n\r\t""#, "a\"b\\c/d\u{8}\u{c}\n\r\t"),
+            (br#""\u0041\u00e9\u4e2d""#, "Aé中"),
+            (br#""\ud83d\ude00!""#, "😀!"),
+            (br#""\ud83dx""#, "\u{fffd}x"),
+            (br#""\ud83d\u0041""#, "\u{fffd}A"),
+            (b"\"\xff\"", "\u{fffd}"),
+            (b"\"\xff\\n\"", "\u{fffd}\n"),
+        ] {
+            let string = Reader::new(raw).string().unwrap();
+            assert_eq!(string.text(), text);
+        }
+        let emoji = Reader::new(br#""\ud83d\ude00 \n\u00e9""#).string().unwrap();
+        assert_eq!(emoji.len(), "😀 \né".len() as u64);
+    }
+
+    #[test]
+    fn the_end_of_plain_text_is_found_at_every_offset() {
+        for byte in 0..=255u8 {
+            let special = byte == b'"' || byte == b'\\' || byte < b' ';
+            for offset in 0..20 {
+                let mut bytes = [b'\x7f'; 24];
+                bytes[offset] = byte;
+                assert_eq!(plain_end(&bytes, 0), if special { offset } else { 24 }, "{byte} at {offset}");
+            }
+        }
+    }
+}
