@@ -1,0 +1,298 @@
+//! The command line: what may be written, and which settings the flags stand for.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use node::settings::NEVER_LEAD;
+
+use crate::Program;
+
+/// One call of the program, understood.
+#[derive(Debug)]
+pub(crate) struct Invocation {
+    pub(crate) command: Command,
+    /// One JSON value per line instead of text for people.
+    pub(crate) json: bool,
+    /// Settings given by flags, by the name of their variable.
+    pub(crate) flags: BTreeMap<&'static str, String>,
+    /// Notes for standard error.
+    pub(crate) notes: Vec<String>,
+}
+
+/// What came of the arguments, where they made sense.
+#[derive(Debug)]
+pub(crate) enum Parsed {
+    Invocation(Box<Invocation>),
+    /// Only this text was asked for.
+    Help(String),
+}
+
+const EXIT_CODES: &str =
+    "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no running Herd, 4 refused, 5 not found, 6 timed out.
+Settings come from flags, then FLEET_* variables, then settings.json; `herd config` shows them.";
+
+/// One local AI endpoint for every app on this machine.
+#[derive(Debug, Parser)]
+#[command(name = "herd", disable_version_flag = true, disable_help_subcommand = true, after_help = EXIT_CODES)]
+struct HerdArgs {
+    #[command(flatten)]
+    common: CommonArgs,
+    #[command(flatten)]
+    serve: ServeArgs,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// Runs Herd on this machine, never as the leader of a fleet.
+#[derive(Debug, Parser)]
+#[command(name = "herd-node", disable_version_flag = true, after_help = EXIT_CODES)]
+struct NodeArgs {
+    #[command(flatten)]
+    common: CommonArgs,
+    #[command(flatten)]
+    serve: ServeArgs,
+    /// A machine to join, by address (not in this version yet)
+    #[arg(long, value_name = "URL")]
+    router_url: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct CommonArgs {
+    /// Answer with one JSON value per line
+    #[arg(long, global = true)]
+    json: bool,
+    /// The port of the door [default: 11435]
+    #[arg(long, global = true, value_name = "N")]
+    port: Option<u16>,
+    /// The directory of the database, the logs and the token [default: ~/.fleet-manager]
+    #[arg(long, global = true, value_name = "DIR")]
+    data_dir: Option<String>,
+    /// Print the version
+    #[arg(short = 'V', long)]
+    version: bool,
+}
+
+/// Flags of `serve`, which may also stand alone after `herd`.
+#[derive(Debug, Default, Args)]
+pub(crate) struct ServeArgs {
+    /// Never lead a fleet
+    #[arg(long)]
+    never_lead: bool,
+    /// An inference server to use besides those that are found: url[?slots=N&name=X]
+    #[arg(long, value_name = "URL")]
+    backend: Vec<String>,
+    /// The least important level to log: trace, debug, info, warn, error, off
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<String>,
+    /// The shown name of this machine [default: its host name]
+    #[arg(long, value_name = "NAME")]
+    node_id: Option<String>,
+    /// Where to look for Ollama [default: 127.0.0.1:11434]
+    #[arg(long, value_name = "HOST")]
+    ollama_host: Option<String>,
+    /// Where to listen; only this machine's own addresses in this version
+    #[arg(long, value_name = "ADDRESS")]
+    host: Option<String>,
+}
+
+/// What can be asked for.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run Herd on this machine until it is stopped (the default)
+    Serve(ServeArgs),
+    /// Tell how this Herd is doing
+    Status,
+    /// List the models that can be asked for
+    Models,
+    /// List the models that are in memory
+    Ps,
+    /// List the latest requests
+    Traces {
+        /// How many, at most 1000
+        #[arg(short, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
+        n: u16,
+    },
+    /// Tell the story of one request
+    Why {
+        /// Its X-Fleet-Request-Id, or the first six characters or more of it
+        id: String,
+    },
+    /// Show every setting with where it comes from
+    Config,
+    /// Show the log
+    Logs {
+        /// Go on as new lines come
+        #[arg(short, long)]
+        follow: bool,
+        /// How many lines to begin with, at most 100000
+        #[arg(short, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(0..=100_000))]
+        n: u32,
+    },
+    /// Look for problems and say what to do about them
+    Doctor,
+    /// Print the completions of a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the version (also --version)
+    #[command(hide = true)]
+    Version,
+}
+
+// Commands that people read about before the version that has them.
+const NOT_YET: &[&str] =
+    &["nodes", "devices", "keys", "pair", "join", "leave", "remove", "rename", "share", "leader", "dashboard", "fleet"];
+
+/// Understands `args`, the program's own name first; the error is the text for standard error.
+pub(crate) fn parse(program: Program, args: Vec<OsString>) -> Result<Parsed, String> {
+    let parsed = match program {
+        Program::Herd => HerdArgs::try_parse_from(args).map_err(explained).and_then(|args| {
+            let ours = args.serve;
+            match args.command {
+                None => Ok((args.common, Command::Serve(ours), None)),
+                Some(Command::Serve(theirs)) => Ok((args.common, Command::Serve(ours.then(theirs)), None)),
+                Some(_) if ours.any() => Err(Ended::Usage("flags of `herd serve` go after `serve`".to_owned())),
+                Some(command) => Ok((args.common, command, None)),
+            }
+        }),
+        Program::HerdNode => NodeArgs::try_parse_from(args).map_err(explained).map(|args| {
+            let serve = ServeArgs { never_lead: true, ..args.serve };
+            (args.common, Command::Serve(serve), args.router_url)
+        }),
+    };
+    match parsed {
+        Ok((common, command, router_url)) => Ok(Parsed::Invocation(Box::new(invocation(common, command, router_url)))),
+        Err(Ended::Help(text)) => Ok(Parsed::Help(text)),
+        Err(Ended::Usage(text)) => Err(text),
+    }
+}
+
+/// The whole command line, for completions.
+pub(crate) fn definition() -> clap::Command {
+    HerdArgs::command()
+}
+
+enum Ended {
+    Help(String),
+    Usage(String),
+}
+
+fn explained(error: clap::Error) -> Ended {
+    if !error.use_stderr() {
+        return Ended::Help(error.render().to_string());
+    }
+    if error.kind() == ErrorKind::InvalidSubcommand
+        && let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand)
+        && NOT_YET.contains(&word.as_str())
+    {
+        return Ended::Usage(format!("`herd {word}` is not in this version yet: this version serves one machine."));
+    }
+    Ended::Usage(error.render().to_string())
+}
+
+impl ServeArgs {
+    fn any(&self) -> bool {
+        self.never_lead
+            || !self.backend.is_empty()
+            || [&self.log_level, &self.node_id, &self.ollama_host, &self.host].into_iter().any(Option::is_some)
+    }
+
+    /// Both, where `later` wins.
+    fn then(self, later: ServeArgs) -> ServeArgs {
+        let mut backend = self.backend;
+        backend.extend(later.backend);
+        ServeArgs {
+            never_lead: self.never_lead || later.never_lead,
+            backend,
+            log_level: later.log_level.or(self.log_level),
+            node_id: later.node_id.or(self.node_id),
+            ollama_host: later.ollama_host.or(self.ollama_host),
+            host: later.host.or(self.host),
+        }
+    }
+}
+
+fn invocation(common: CommonArgs, command: Command, router_url: Option<String>) -> Invocation {
+    let mut notes = Vec::new();
+    let mut flags = BTreeMap::new();
+    let mut set = |name, value: &Option<String>| {
+        if let Some(value) = value {
+            flags.insert(name, value.clone());
+        }
+    };
+    set("FLEET_PORT", &common.port.map(|port| port.to_string()));
+    set("FLEET_DATA_DIR", &common.data_dir);
+    if let Command::Serve(serve) = &command {
+        set("FLEET_LOG_LEVEL", &serve.log_level);
+        set("FLEET_NODE_ID", &serve.node_id);
+        set("FLEET_NODE_OLLAMA_HOST", &serve.ollama_host);
+        set("FLEET_HOST", &serve.host);
+        set("FLEET_BACKENDS", &(!serve.backend.is_empty()).then(|| serve.backend.join(",")));
+        set(NEVER_LEAD, &serve.never_lead.then(String::new));
+    }
+    if router_url.is_some() {
+        notes.push("--router-url: joining by address is not in this version yet; this machine works alone.".to_owned());
+    }
+    let command = if common.version { Command::Version } else { command };
+    Invocation { command, json: common.json, flags, notes }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(program: Program, line: &str) -> Result<Parsed, String> {
+        parse(program, line.split(' ').map(OsString::from).collect())
+    }
+
+    fn invoked(program: Program, line: &str) -> Invocation {
+        match parsed(program, line) {
+            Ok(Parsed::Invocation(invocation)) => *invocation,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        HerdArgs::command().debug_assert();
+        NodeArgs::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_stand_for_settings() {
+        for (line, name, value) in [
+            ("herd --port 7", "FLEET_PORT", "7"),
+            ("herd status --port 7", "FLEET_PORT", "7"),
+            ("herd --port 7 status", "FLEET_PORT", "7"),
+            ("herd --backend http://a:1 --backend b:2", "FLEET_BACKENDS", "http://a:1,b:2"),
+            ("herd --backend a:1 serve --backend b:2", "FLEET_BACKENDS", "a:1,b:2"),
+            ("herd --log-level info serve --log-level debug", "FLEET_LOG_LEVEL", "debug"),
+            ("herd serve --never-lead", NEVER_LEAD, ""),
+            ("herd logs --data-dir /d", "FLEET_DATA_DIR", "/d"),
+        ] {
+            let invocation = invoked(Program::Herd, line);
+            assert_eq!(invocation.flags.get(name).map(String::as_str), Some(value), "{line}");
+        }
+        assert!(!invoked(Program::Herd, "herd").flags.contains_key(NEVER_LEAD));
+    }
+
+    #[test]
+    fn herd_node_never_leads_and_says_that_it_cannot_join_yet() {
+        let invocation = invoked(Program::HerdNode, "herd-node --router-url http://10.0.0.2:11435 --node-id den");
+        assert!(invocation.flags.contains_key(NEVER_LEAD));
+        assert_eq!(invocation.flags["FLEET_NODE_ID"], "den");
+        assert_eq!(invocation.notes.len(), 1);
+    }
+
+    #[test]
+    fn wrong_usage_is_told_from_help() {
+        assert!(matches!(parsed(Program::Herd, "herd --help"), Ok(Parsed::Help(_))));
+        for line in ["herd --port x", "herd traces -n 0", "herd why", "herd --log-level debug status", "herd statsu"] {
+            assert!(parsed(Program::Herd, line).is_err(), "{line}");
+        }
+        assert!(parsed(Program::Herd, "herd pair").unwrap_err().contains("not in this version yet"));
+    }
+}
