@@ -1,1 +1,26 @@
-//! (being written)
+//! The door: the HTTP interface that apps talk to. Checks who calls, reads each request once, asks the node where it
+//! goes, and carries the bytes there and back.
+//!
+//! The door knows nothing of fleets and models beyond what [`Fleet`] tells it, and starts nothing by itself: the node
+//! makes one [`Door`], one [`Worker`] per thread, and runs [`Worker::serve`] on each.
+
+mod answer;
+mod body;
+mod budget;
+mod control;
+mod door;
+mod exchange;
+mod fleet;
+mod guard;
+mod headers;
+mod listing;
+mod manage;
+mod metrics;
+mod page;
+mod record;
+mod reply;
+mod upstream;
+mod verdict;
+
+pub use door::{Door, Limits, Settings, Worker};
+pub use fleet::{Ask, Ending, Fleet, Gauges, Placing, Slot, Ticket, View, ViewError, ViewFuture};

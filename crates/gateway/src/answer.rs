@@ -1,0 +1,204 @@
+//! The body of a generated answer: the backend's bytes as they come, and a proper end whatever happens.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use dialect::{Cause, Failure, StreamWatch};
+use proto::{Api, BackendState, Clock, Dialect, Outcome};
+use tokio::time::Sleep;
+
+use crate::door::Worker;
+use crate::exchange::{Begun, Refused};
+use crate::fleet::{Ending, Slot};
+use crate::record::Record;
+use crate::reply::CutOff;
+use crate::upstream::Inflow;
+
+/// Time between heartbeats while nothing else can be said.
+const BEAT: Duration = Duration::from_secs(10);
+
+/// A request that is still looking for its first content.
+pub(crate) type Search = Pin<Box<dyn Future<Output = Result<Begun, Box<Refused>>> + Send>>;
+
+/// The rest of an answer, and what has to be given back at its end.
+pub(crate) struct Flow {
+    worker: Arc<Worker>,
+    backend: Arc<BackendState>,
+    api: Api,
+    streamed: bool,
+    inflow: Inflow,
+    watch: StreamWatch,
+    slot: Slot,
+}
+
+impl Flow {
+    pub(crate) fn new(
+        worker: Arc<Worker>,
+        backend: Arc<BackendState>,
+        api: Api,
+        streamed: bool,
+        inflow: Inflow,
+        watch: StreamWatch,
+        slot: Slot,
+    ) -> Flow {
+        Flow { worker, backend, api, streamed, inflow, watch, slot }
+    }
+}
+
+/// The body of an answer.
+pub(crate) struct Answer {
+    state: State,
+    /// Set when the headers left before it was known who would serve.
+    late: bool,
+}
+
+enum State {
+    /// The headers are out, the content is not there yet.
+    Search { search: Search, beat: Pin<Box<Sleep>>, api: Api, model: String, clock: Clock },
+    /// Content flows.
+    Flow { first: Option<Bytes>, flow: Flow, record: Record },
+    /// The last bytes.
+    Last(Option<Bytes>, Option<Record>),
+}
+
+impl Answer {
+    /// An answer that has begun.
+    pub(crate) fn begun(first: Bytes, flow: Flow, record: Record) -> Answer {
+        Answer { state: State::Flow { first: Some(first), flow, record }, late: false }
+    }
+
+    /// An answer whose headers leave before its content is there; `clock` dates the heartbeats.
+    pub(crate) fn late(search: Search, api: Api, model: String, clock: Clock) -> Answer {
+        let beat = Box::pin(tokio::time::sleep(Duration::ZERO));
+        Answer { state: State::Search { search, beat, api, model, clock }, late: true }
+    }
+
+    pub(crate) fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, CutOff>>> {
+        loop {
+            match &mut self.state {
+                State::Search { search, beat, api, model, clock } => {
+                    if let Poll::Ready(found) = search.as_mut().poll(cx) {
+                        let api = *api;
+                        self.state = found_late(found, api);
+                        continue;
+                    }
+                    if beat.as_mut().poll(cx).is_pending() {
+                        return Poll::Pending;
+                    }
+                    beat.set(tokio::time::sleep(BEAT));
+                    if let Some(record) = dialect::heartbeat(*api, model, clock.unix_ms()) {
+                        return Poll::Ready(Some(Ok(record)));
+                    }
+                }
+                State::Flow { first, flow, record } => {
+                    if let Some(bytes) = first.take() {
+                        return Poll::Ready(Some(Ok(bytes)));
+                    }
+                    match flow.inflow.poll_bytes(cx) {
+                        Poll::Pending => return Poll::Pending,
+                        Poll::Ready(Some(Ok(bytes))) => {
+                            let seen = flow.watch.feed(&bytes);
+                            record.trace_mut().response_bytes += bytes.len() as u64;
+                            if seen.error.is_some() {
+                                record.trace_mut().error = seen.error;
+                            }
+                            return Poll::Ready(Some(Ok(bytes)));
+                        }
+                        Poll::Ready(Some(Err(broken))) => {
+                            let broken = broken.to_string();
+                            if self.end(Some(broken)) {
+                                return Poll::Ready(Some(Err(CutOff)));
+                            }
+                        }
+                        Poll::Ready(None) => {
+                            self.end(None);
+                        }
+                    }
+                }
+                State::Last(bytes, record) => {
+                    let bytes = bytes.take();
+                    if bytes.is_none() {
+                        record.take();
+                    }
+                    return Poll::Ready(bytes.map(Ok));
+                }
+            }
+        }
+    }
+
+    /// The backend's bytes have ended, `broken` tells how if not well. Decides what else the client gets; true if
+    /// nothing can be said and the connection must be cut.
+    fn end(&mut self, broken: Option<String>) -> bool {
+        let State::Flow { flow, mut record, .. } = std::mem::replace(&mut self.state, State::Last(None, None)) else {
+            return false;
+        };
+        let Flow { worker, backend, api, streamed, inflow, mut watch, slot } = flow;
+        let mut end = watch.finish();
+        record.answered(&mut end);
+        let said = end.error.take().or_else(|| record.trace().error.clone());
+        // Ollama ends a stream without its last record after 31 equal tokens in a row (measured on 0.33); a runner
+        // that dies ends in an error line there. On `/v1` both look the same.
+        let stopped_repeating = api.dialect() == Dialect::Ollama && !end.mid_record;
+        if broken.is_none() && said.is_none() && (end.complete || !streamed || stopped_repeating) {
+            record.end(Outcome::Completed, 200, None);
+            slot.finish(Ending::Answered);
+            if let Some(upstream) = inflow.into_upstream() {
+                worker.pool().give(&backend.address, upstream);
+            }
+            let known = self.late.then(|| closing_note(&record, api)).flatten();
+            self.state = State::Last(known, Some(record));
+            return false;
+        }
+        slot.finish(Ending::Broke);
+        worker.door().fleet().suspect(&backend.id);
+        if let Some(said) = said {
+            // The backend's own error record has reached the client already.
+            record.end(Outcome::Incomplete, 200, Some(said));
+            self.state = State::Last(None, Some(record));
+            return false;
+        }
+        let how = broken.unwrap_or_else(|| "ended the answer before it was complete".to_owned());
+        let text = format!("the inference server `{}` {how}", backend.id);
+        record.end(Outcome::Incomplete, 200, Some(text.clone()));
+        if !streamed {
+            self.state = State::Last(None, Some(record));
+            return true;
+        }
+        let last = Failure::new(Cause::BadGateway, text).stream_end(api, end.mid_record);
+        record.trace_mut().response_bytes += last.len() as u64;
+        self.state = State::Last(Some(last), Some(record));
+        false
+    }
+}
+
+fn found_late(found: Result<Begun, Box<Refused>>, api: Api) -> State {
+    match found {
+        Ok(Begun { first, flow: Some(flow), record, .. }) => State::Flow { first: Some(first), flow, record },
+        Ok(Begun { first, flow: None, record, .. }) => State::Last(Some(first), Some(record)),
+        Err(refused) => {
+            let last = refused.failure.stream_end(api, false);
+            State::Last(Some(last), Some(refused.record))
+        }
+    }
+}
+
+/// What the headers would have said, for clients whose headers had to leave early. Only server-sent events have room
+/// for it: a comment, which clients skip.
+fn closing_note(record: &Record, api: Api) -> Option<Bytes> {
+    if api.dialect() == Dialect::Ollama {
+        return None;
+    }
+    let trace = record.trace();
+    let backend = trace.backend.as_ref().map_or("", |backend| backend.as_str());
+    let retries = trace.attempts.iter().filter(|attempt| attempt.error.is_some()).count();
+    let clean = |text: &str| text.replace(['\r', '\n'], " ");
+    Some(Bytes::from(format!(
+        ": x-fleet-backend={} x-fleet-served-model={} x-fleet-retries={retries}\n\n",
+        clean(backend),
+        clean(&trace.model)
+    )))
+}

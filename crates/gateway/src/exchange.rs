@@ -1,0 +1,639 @@
+//! The life of one inference request: read, placed, tried, tried elsewhere, and handed over with its first content.
+//!
+//! Runs inside the request's own future. Dropping that (the client left) closes the connection to the backend, gives
+//! the slot back and reports the trace, each by a `Drop`.
+
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use dialect::{Cause, Edit, Failure, Scan, StreamWatch, Text};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, request};
+use hyper::body::Incoming;
+use proto::{Api, BackendKind, ModelName, Outcome};
+
+use crate::answer::Flow;
+use crate::body::{self, Received};
+use crate::budget::Permit;
+use crate::door::Worker;
+use crate::fleet::{Ask, Ending, Placing, Ticket};
+use crate::headers;
+use crate::record::Record;
+use crate::reply;
+use crate::upstream::{Broken, Inflow, Outgoing, Upstream};
+use crate::verdict::{self, Verdict};
+
+/// Bytes of a whole answer that are collected before its first byte is sent on, so that a backend that breaks off can
+/// still be replaced. Larger answers (many embeddings) flow from there on.
+const WHOLE_MOST: usize = 1 << 20;
+/// Bytes of records without content that are held back while waiting for content; beyond that they flow.
+const HELD_MOST: usize = 64 * 1024;
+/// Bytes of a backend's error answer that are read, and how long they may take.
+const ERROR_MOST: usize = 64 * 1024;
+const ERROR_LONGEST: Duration = Duration::from_secs(5);
+/// Tokens that an answer is taken to have when the request does not bound it.
+const ANSWER_TOKENS: u64 = 256;
+
+/// A request on its way.
+pub(crate) struct Exchange {
+    worker: Arc<Worker>,
+    api: Api,
+    path_and_query: String,
+    headers: HeaderMap,
+    payload: Payload,
+    /// The requested model, then the fallbacks, as the client wrote them.
+    asked: Vec<String>,
+    models: Vec<ModelName>,
+    /// Where the model's name stands in the body.
+    model_text: Option<Text>,
+    /// What no backend should see.
+    own: Vec<std::ops::Range<usize>>,
+    pub(crate) streamed: bool,
+    app: Option<Arc<str>>,
+    pub(crate) record: Record,
+}
+
+enum Payload {
+    /// All of it, and its share of the memory for bodies.
+    Kept(Bytes, #[allow(dead_code, reason = "given back when dropped")] Option<Permit>),
+    Flowing(Option<(Bytes, Incoming)>),
+}
+
+/// An answer whose first content is there.
+pub(crate) struct Begun {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) first: Bytes,
+    /// What is still to come; `None` when `first` is all of it.
+    pub(crate) flow: Option<Flow>,
+    pub(crate) record: Record,
+}
+
+/// An answer that is an error.
+pub(crate) struct Refused {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    /// The same in words, for a stream that has begun already.
+    pub(crate) failure: Failure,
+    pub(crate) record: Record,
+}
+
+/// How one attempt ended.
+enum Attempted {
+    /// With an answer.
+    Begun(StatusCode, HeaderMap, Bytes, Option<Flow>),
+    /// With an error that another backend may not make.
+    Again(Wrong),
+    /// With an error that all would make.
+    Final(Wrong),
+}
+
+/// An error answer in the making.
+struct Wrong {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Option<Bytes>,
+    failure: Failure,
+}
+
+impl Wrong {
+    fn ours(failure: Failure) -> Wrong {
+        let status = StatusCode::from_u16(failure.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Wrong { status, headers: HeaderMap::new(), body: None, failure }
+    }
+}
+
+impl Exchange {
+    /// Reads a request. The error has the record in it, so that it is reported with the right status.
+    pub(crate) async fn read(
+        worker: Arc<Worker>,
+        api: Api,
+        parts: request::Parts,
+        body: Incoming,
+        mut record: Record,
+    ) -> Result<Exchange, Box<(Failure, Record)>> {
+        let door = worker.door();
+        if let Some(encoding) = parts.headers.get(http::header::CONTENT_ENCODING)
+            && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")
+        {
+            let text = "compressed request bodies are not taken: send it without Content-Encoding";
+            return Err(Box::new((Failure::new(Cause::UnsupportedMediaType, text), record)));
+        }
+        let received = match body::receive(body, door.settings().limits.body, door.budget()).await {
+            Ok(received) => received,
+            Err(failure) => return Err(Box::new((failure, record))),
+        };
+        let facts = match facts(api, &parts.headers, &received) {
+            Ok(facts) => facts,
+            Err(failure) => return Err(Box::new((failure, record))),
+        };
+        let payload = match received {
+            Received::Kept { bytes, permit } => {
+                record.trace_mut().request_bytes = bytes.len() as u64;
+                Payload::Kept(bytes, permit)
+            }
+            Received::Flowing { start, rest, length } => {
+                record.trace_mut().request_bytes = length.unwrap_or(start.len() as u64);
+                record.trace_mut().unretriable = true;
+                Payload::Flowing(Some((start, rest)))
+            }
+        };
+        let Some(text) = facts.model else {
+            return Err(Box::new((Failure::model_required(api), record)));
+        };
+        if text.text.is_empty() {
+            return Err(Box::new((Failure::model_required(api), record)));
+        }
+        let mut asked = vec![text.text.clone()];
+        asked.extend(facts.fallback_models);
+        let app = app(&parts.headers);
+        let trace = record.trace_mut();
+        trace.original_model = text.text.clone();
+        trace.model = text.text.clone();
+        trace.estimated_tokens = facts.text_bytes / 4 + facts.max_tokens.unwrap_or(ANSWER_TOKENS);
+        trace.app = app.as_deref().map(str::to_owned);
+        trace.tags = tags(facts.tags, &parts.headers, facts.user.as_deref());
+        Ok(Exchange {
+            worker,
+            api,
+            path_and_query: parts.uri.path_and_query().map_or_else(|| api.path().to_owned(), ToString::to_string),
+            headers: parts.headers,
+            payload,
+            models: asked.iter().map(|name| ModelName::new(name)).collect(),
+            asked,
+            model_text: Some(text),
+            own: facts.own,
+            streamed: facts.stream.unwrap_or(api.streams_by_default()),
+            app,
+            record,
+        })
+    }
+
+    /// Places the request and tries it until there is content, or nothing more to try.
+    pub(crate) async fn run(mut self) -> Result<Begun, Box<Refused>> {
+        let mut last: Option<Wrong> = None;
+        loop {
+            let ask = Ask {
+                api: self.api,
+                models: self.models.clone(),
+                app: self.app.clone(),
+                estimated_tokens: self.record.trace().estimated_tokens,
+                excluded: self.record.excluded(),
+                arrived: self.record.arrived(),
+            };
+            let placed = match self.worker.door().fleet().place(ask) {
+                Placing::Now(placed) => placed,
+                Placing::Later(placed) => placed.await,
+            };
+            let ticket = match placed {
+                Ok(ticket) => ticket,
+                // What the last backend said tells more than that there is no other.
+                Err(failure) => return Err(self.refuse(last.unwrap_or_else(|| Wrong::ours(failure)))),
+            };
+            match self.attempt(ticket).await {
+                Attempted::Begun(status, headers, first, flow) => {
+                    return Ok(Begun {
+                        status,
+                        headers: self.answer_headers(headers),
+                        first,
+                        flow,
+                        record: self.record,
+                    });
+                }
+                Attempted::Final(wrong) => return Err(self.refuse(wrong)),
+                Attempted::Again(wrong) => {
+                    self.record.attempt_failed(&wrong.failure.message);
+                    let tried_enough = self.record.retries() > self.worker.door().settings().max_retries as usize;
+                    let sent_for_good = matches!(self.payload, Payload::Flowing(None));
+                    if tried_enough || sent_for_good {
+                        return Err(self.refuse(wrong));
+                    }
+                    last = Some(wrong);
+                }
+            }
+        }
+    }
+
+    async fn attempt(&mut self, mut ticket: Ticket) -> Attempted {
+        let model = ticket.model.min(self.asked.len() - 1);
+        self.record.placed(&mut ticket, &self.asked[model], model > 0);
+        let worker = self.worker.clone();
+        let backend = ticket.backend.clone();
+        let fails = |broken: &Broken| {
+            worker.door().fleet().suspect(&backend.id);
+            Failure::new(Cause::BadGateway, format!("the inference server `{}` {broken}", backend.id))
+        };
+        let Ticket { slot, mut moved, .. } = ticket;
+        // A sender that is dropped without a word means that nothing will move.
+        let mut moved = std::pin::pin!(async {
+            if (&mut moved).await.is_err() {
+                pending::<()>().await;
+            }
+        });
+        let (upstream, answer) = loop {
+            let kept = match self.payload {
+                Payload::Kept(..) => worker.pool().take(&backend.address),
+                // A body that cannot be sent twice goes over a connection that cannot be stale.
+                Payload::Flowing(_) => None,
+            };
+            let mut upstream = match kept {
+                Some(upstream) => upstream,
+                None => match Upstream::connect(&backend.address).await {
+                    Ok(upstream) => upstream,
+                    Err(broken) => {
+                        let failure = fails(&broken);
+                        slot.finish(Ending::Failed);
+                        return Attempted::Again(Wrong::ours(failure));
+                    }
+                },
+            };
+            let request = match self.request(&backend, model) {
+                Ok(request) => request,
+                Err(failure) => {
+                    slot.finish(Ending::Refused);
+                    return Attempted::Final(Wrong::ours(failure));
+                }
+            };
+            let asked = tokio::select! {
+                biased;
+                asked = upstream.ask(request) => asked,
+                () = &mut moved => Err(Broken::Hung),
+            };
+            match asked {
+                Ok(answer) => break (upstream, answer),
+                Err(broken) if upstream.is_reused() && broken.is_stale_connection() => {}
+                Err(broken) => {
+                    let failure = fails(&broken);
+                    slot.finish(Ending::Failed);
+                    return Attempted::Again(Wrong::ours(failure));
+                }
+            }
+        };
+        let (parts, incoming) = answer.into_parts();
+        if parts.status.as_u16() >= 300 {
+            let (verdict, wrong) = self.judge(&backend, parts, upstream, incoming).await;
+            slot.finish(verdict.ending());
+            return if verdict.asks_for_another() { Attempted::Again(wrong) } else { Attempted::Final(wrong) };
+        }
+        let streamed = self.streamed && is_stream(&parts.headers);
+        let mut inflow = Inflow::new(upstream, incoming);
+        let mut watch = StreamWatch::new(self.api, streamed);
+        let begun = tokio::select! {
+            biased;
+            begun = first_content(&mut inflow, &mut watch, streamed) => begun,
+            () = &mut moved => Err(Wait::Broken(Broken::Hung)),
+        };
+        let headers = headers::for_client(parts.headers);
+        match begun {
+            Ok((first, is_all)) => {
+                self.record.first_content(streamed);
+                if is_all {
+                    let mut end = watch.finish();
+                    self.record.answered(&mut end);
+                    self.record.trace_mut().response_bytes = first.len() as u64;
+                    self.record.end(Outcome::Completed, parts.status.as_u16(), None);
+                    slot.finish(Ending::Answered);
+                    if let Some(upstream) = inflow.into_upstream() {
+                        worker.pool().give(&backend.address, upstream);
+                    }
+                    Attempted::Begun(parts.status, headers, first, None)
+                } else {
+                    slot.first_content();
+                    self.record.trace_mut().response_bytes = first.len() as u64;
+                    let flow = Flow::new(worker.clone(), backend, self.api, streamed, inflow, watch, slot);
+                    Attempted::Begun(parts.status, headers, first, Some(flow))
+                }
+            }
+            Err(wait) => {
+                let failure = match wait {
+                    Wait::Broken(broken) => fails(&broken),
+                    Wait::Nothing => fails(&Broken::Silent),
+                    Wait::Said(text) => Failure::new(Cause::BadGateway, text),
+                };
+                slot.finish(Ending::Failed);
+                Attempted::Again(Wrong::ours(failure))
+            }
+        }
+    }
+
+    /// Reads an error answer and tells whose mistake it is.
+    async fn judge(
+        &self,
+        backend: &proto::BackendState,
+        parts: http::response::Parts,
+        upstream: Upstream,
+        incoming: Incoming,
+    ) -> (Verdict, Wrong) {
+        let mut inflow = Inflow::new(upstream, incoming);
+        let mut body = BytesMut::new();
+        let _ = tokio::time::timeout(ERROR_LONGEST, async {
+            while let Some(Ok(bytes)) = inflow.bytes().await {
+                body.extend_from_slice(&bytes[..bytes.len().min(ERROR_MOST - body.len())]);
+                if body.len() >= ERROR_MOST {
+                    break;
+                }
+            }
+        })
+        .await;
+        if let Some(upstream) = inflow.into_upstream() {
+            self.worker.pool().give(&backend.address, upstream);
+        }
+        let body = body.freeze();
+        let status = parts.status.as_u16();
+        let verdict = if status < 400 { Verdict::Failed } else { verdict::judge(self.api, status, &body) };
+        let said = dialect::error_text(&body);
+        let dialect = self.api.dialect();
+        if verdict == Verdict::NotSpoken {
+            let text = format!("`{}` does not offer {}", backend.id, self.api.path());
+            return (verdict, Wrong::ours(Failure::new(Cause::Unsupported, text)));
+        }
+        if verdict == Verdict::ModelGone {
+            self.worker.door().fleet().refresh(&backend.id);
+        } else if verdict == Verdict::Failed {
+            self.worker.door().fleet().suspect(&backend.id);
+        }
+        let said =
+            if said.is_empty() { format!("the inference server `{}` answered {status}", backend.id) } else { said };
+        let mut failure = Failure::new(cause(status), said);
+        if verdict == Verdict::Busy {
+            failure.retry_after_s = Some(retry_after(&parts.headers));
+        }
+        if body.is_empty() || status < 400 {
+            return (verdict, Wrong::ours(failure));
+        }
+        let mut shown = headers::for_client(parts.headers);
+        let body = match dialect::reshape_error(status, &body, dialect) {
+            Some(reshaped) => {
+                shown.insert(CONTENT_TYPE, HeaderValue::from_static(Failure::content_type(dialect)));
+                reshaped
+            }
+            None => body,
+        };
+        (verdict, Wrong { status: parts.status, headers: shown, body: Some(body), failure })
+    }
+
+    /// The request as the backend gets it.
+    fn request(&mut self, backend: &proto::BackendState, model: usize) -> Result<Request<Outgoing>, Failure> {
+        let edits = self.edits(backend, model);
+        let body = match &mut self.payload {
+            Payload::Kept(bytes, _) => Outgoing::kept(dialect::splice(bytes, edits)),
+            Payload::Flowing(flowing) => {
+                let (start, rest) =
+                    flowing.take().ok_or_else(|| Failure::new(Cause::Internal, "a body was to be sent twice"))?;
+                // Edits beyond what was read are not known; those within it are.
+                let edited: Vec<Bytes> = dialect::splice(&start, edits).into_iter().collect();
+                let start = match <[Bytes; 1]>::try_from(edited) {
+                    Ok([whole]) => whole,
+                    Err(pieces) => pieces.concat().into(),
+                };
+                Outgoing::Flowing { start: Some(start), rest }
+            }
+        };
+        let mut request = Request::new(body);
+        *request.method_mut() = Method::POST;
+        let target = if backend.address.base_path.is_empty() {
+            self.path_and_query.parse::<Uri>()
+        } else {
+            format!("{}{}", backend.address.base_path, self.path_and_query).parse::<Uri>()
+        };
+        *request.uri_mut() = target.map_err(|_| Failure::new(Cause::BadRequest, "the path is not valid"))?;
+        let host = headers::value(&backend.address.authority());
+        *request.headers_mut() =
+            headers::for_backend(self.headers.clone(), host, self.worker.door().settings().token());
+        if let Some(length) = http_body::Body::size_hint(request.body()).exact() {
+            request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        Ok(request)
+    }
+
+    /// What changes in the body on its way to this backend.
+    fn edits(&self, backend: &proto::BackendState, model: usize) -> Vec<Edit> {
+        let mut edits: Vec<Edit> =
+            self.own.iter().map(|range| Edit { range: range.clone(), with: Bytes::new() }).collect();
+        if let (Some(text), Some(name)) = (&self.model_text, self.name_for(backend, model)) {
+            // Multipart forms have the bare name, JSON has a string.
+            let with = match self.api {
+                Api::Transcriptions => Bytes::from(name.to_owned()),
+                _ => dialect::json_string(name),
+            };
+            edits.push(Edit { range: text.range.clone(), with });
+        }
+        edits
+    }
+
+    /// The name that the backend wants to hear instead of the one in the body, where it is another.
+    ///
+    /// Ollama knows all spellings of a name and repeats the client's in its answers; `llama-server` with one model does
+    /// not look at it. Others know a model by one exact id.
+    fn name_for<'a>(&'a self, backend: &'a proto::BackendState, model: usize) -> Option<&'a str> {
+        let by_one_id = !matches!(backend.kind, BackendKind::Ollama | BackendKind::LlamaServer);
+        let wanted = match backend.model(&self.models[model]) {
+            Some(known) if by_one_id => known.id.as_str(),
+            _ => self.asked[model].as_str(),
+        };
+        (wanted != self.asked[0]).then_some(wanted)
+    }
+
+    /// What Herd says about the request, added to `answer`.
+    fn answer_headers(&self, mut answer: HeaderMap) -> HeaderMap {
+        let trace = self.record.trace();
+        let ready = self.worker.door().ready();
+        let requested = headers::value(&trace.original_model);
+        let served = if trace.fallback_used { headers::value(&trace.model) } else { requested.clone() };
+        if trace.fallback_used {
+            answer.insert(headers::FALLBACK, served.clone());
+        }
+        answer.insert(headers::SERVED_MODEL, served);
+        answer.insert(headers::REQUESTED_MODEL, requested);
+        if let Some(backend) = &trace.backend {
+            answer.insert(headers::BACKEND, ready.backend(backend));
+        }
+        let retries = trace.attempts.iter().filter(|attempt| attempt.error.is_some()).count();
+        answer.insert(headers::RETRIES, headers::number(retries as i64));
+        let score = trace.candidates.first().map_or(0.0, proto::Candidate::total);
+        answer.insert(headers::SCORE, headers::number(score as i64));
+        answer.insert(headers::CONTEXT, HeaderValue::from_static("passed"));
+        answer
+    }
+
+    fn refuse(mut self, wrong: Wrong) -> Box<Refused> {
+        let Wrong { status, headers, body, failure } = wrong;
+        let mut headers = self.answer_headers(headers);
+        let dialect = self.api.dialect();
+        let body = body.unwrap_or_else(|| {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(Failure::content_type(dialect)));
+            failure.body(dialect)
+        });
+        reply::retry_after(&failure, &mut headers);
+        let outcome = if self.record.trace().backend.is_none() { Outcome::Rejected } else { Outcome::Failed };
+        self.record.end(outcome, status.as_u16(), Some(failure.message.clone()));
+        Box::new(Refused { status, headers, body, failure, record: self.record })
+    }
+}
+
+/// Why there was no content.
+enum Wait {
+    Broken(Broken),
+    /// The answer ended without any.
+    Nothing,
+    /// An error record came instead.
+    Said(String),
+}
+
+/// Waits for the first content: of a stream, all records up to it; of a whole answer, all of it where it is not too
+/// large. Tells whether that is all there is.
+async fn first_content(inflow: &mut Inflow, watch: &mut StreamWatch, streamed: bool) -> Result<(Bytes, bool), Wait> {
+    let most = if streamed { HELD_MOST } else { WHOLE_MOST };
+    let mut held: Option<Bytes> = None;
+    loop {
+        let bytes = match inflow.bytes().await {
+            Some(Ok(bytes)) => bytes,
+            Some(Err(broken)) => return Err(Wait::Broken(broken)),
+            None if streamed => return Err(Wait::Nothing),
+            None => return Ok((held.unwrap_or_default(), true)),
+        };
+        let seen = watch.feed(&bytes);
+        let all = match held.take() {
+            None => bytes,
+            Some(before) => {
+                let mut joined = BytesMut::from(before);
+                joined.extend_from_slice(&bytes);
+                joined.freeze()
+            }
+        };
+        if let Some(text) = seen.error
+            && streamed
+            && !seen.content
+        {
+            return Err(Wait::Said(text));
+        }
+        if (streamed && seen.content) || all.len() >= most {
+            return Ok((all, false));
+        }
+        held = Some(all);
+    }
+}
+
+fn facts(api: Api, headers: &HeaderMap, received: &Received) -> Result<Scan, Failure> {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+    if api == Api::Transcriptions {
+        let Some(boundary) = dialect::boundary(content_type) else {
+            let text = "audio is sent as multipart/form-data";
+            return Err(Failure::new(Cause::UnsupportedMediaType, text));
+        };
+        let bytes = match received {
+            Received::Kept { bytes, .. } => bytes,
+            Received::Flowing { start, .. } => start,
+        };
+        let model = dialect::multipart_model(bytes, boundary);
+        return Ok(Scan { model, has_input: true, stream: Some(false), ..Scan::default() });
+    }
+    if content_type.len() >= 10 && content_type.as_bytes()[..10].eq_ignore_ascii_case(b"multipart/") {
+        return Err(Failure::new(Cause::UnsupportedMediaType, "this call takes application/json"));
+    }
+    match received {
+        Received::Kept { bytes, .. } => {
+            dialect::scan(bytes, api == Api::OllamaShow).map_err(|bad| Failure::from_bad_body(&bad, api))
+        }
+        Received::Flowing { start, length, .. } => match dialect::scan_start(start) {
+            Some(model) => Ok(Scan { model: Some(model), text_bytes: length.unwrap_or(0), ..Scan::default() }),
+            None => {
+                let mut failure = Failure::new(
+                    Cause::Busy,
+                    "other large requests fill the memory for request bodies, and this one does not name its model \
+                     in its first 64 KiB: try again, or put \"model\" first",
+                );
+                failure.retry_after_s = Some(1);
+                Err(failure)
+            }
+        },
+    }
+}
+
+/// The product in a User-Agent, without its version: `ollama-python`, `OpenAI/Python`, `claude-cli`.
+fn app(headers: &HeaderMap) -> Option<Arc<str>> {
+    let agent = headers.get(http::header::USER_AGENT)?.to_str().ok()?;
+    let product = agent.split([' ', '(']).next().unwrap_or("");
+    let name = match product.rsplit_once('/') {
+        Some((name, version)) if version.starts_with(|c: char| c.is_ascii_digit() || c == 'v') => name,
+        _ => product,
+    };
+    let name = &name[..name.len().min(64)];
+    (!name.is_empty()).then(|| Arc::from(name))
+}
+
+/// Tags from the body, the header and the user, in that order, without doubles.
+fn tags(mut tags: Vec<String>, headers: &HeaderMap, user: Option<&str>) -> Vec<String> {
+    const MOST: usize = 32;
+    if let Some(listed) = headers.get(headers::TAGS).and_then(|value| value.to_str().ok()) {
+        tags.extend(
+            listed.split(',').map(str::trim).filter(|tag| !tag.is_empty() && tag.len() <= 128).map(str::to_owned),
+        );
+    }
+    if let Some(user) = user.filter(|user| !user.is_empty()) {
+        tags.push(format!("user:{user}"));
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    tags.retain(|tag| seen.insert(tag.clone()));
+    tags.truncate(MOST);
+    tags
+}
+
+fn is_stream(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+    content_type.starts_with("text/event-stream") || content_type.starts_with("application/x-ndjson")
+}
+
+fn cause(status: u16) -> Cause {
+    match status {
+        400 | 422 => Cause::BadRequest,
+        401 => Cause::Unauthorized,
+        403 => Cause::Forbidden,
+        404 => Cause::ModelNotFound,
+        413 => Cause::TooLarge,
+        415 => Cause::UnsupportedMediaType,
+        429 => Cause::TooManyRequests,
+        501 => Cause::Unsupported,
+        503 => Cause::Busy,
+        504 => Cause::GatewayTimeout,
+        400..=499 => Cause::BadRequest,
+        _ => Cause::BadGateway,
+    }
+}
+
+fn retry_after(headers: &HeaderMap) -> u32 {
+    let said = headers.get(http::header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+    said.unwrap_or(2).clamp(1, 120)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_app_is_known_by_its_agent() {
+        for (agent, name) in [
+            ("ollama-python/0.6.3 (x86_64 linux) Python/3.11", Some("ollama-python")),
+            ("OpenAI/Python 3.52.0", Some("OpenAI/Python")),
+            ("claude-cli/2.0.1 (external, cli)", Some("claude-cli")),
+            ("curl/7.88.1", Some("curl")),
+            ("litellm", Some("litellm")),
+            ("", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(http::header::USER_AGENT, HeaderValue::from_str(agent).unwrap());
+            assert_eq!(app(&headers).as_deref(), name, "{agent}");
+        }
+    }
+
+    #[test]
+    fn tags_come_once_and_in_order() {
+        let mut headers = HeaderMap::new();
+        headers.insert(headers::TAGS, HeaderValue::from_static("b, c,,a"));
+        let found = tags(vec!["a".to_owned(), "b".to_owned()], &headers, Some("me"));
+        assert_eq!(found, ["a", "b", "c", "user:me"]);
+    }
+}

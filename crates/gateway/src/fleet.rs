@@ -1,0 +1,183 @@
+//! What the door asks of the node it belongs to.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use dialect::Failure;
+use proto::{Api, BackendId, BackendState, Candidate, ModelName, Moment, Trace};
+use tokio::sync::oneshot;
+
+/// The node behind a door. Called on the request path: nothing here may block.
+pub trait Fleet: Send + Sync + 'static {
+    /// Where one attempt goes.
+    fn place(&self, ask: Ask) -> Placing;
+    /// The attempt placed under `key` has produced its first content.
+    fn first_content(&self, key: u64);
+    /// The attempt placed under `key` is over. Called once for each ticket, by its [`Slot`].
+    fn finish(&self, key: u64, ending: Ending);
+    /// A request is over.
+    fn report(&self, trace: Trace);
+    /// A request to this backend failed in a way that asks for a look at it.
+    fn suspect(&self, backend: &BackendId);
+    /// The models of this backend may have changed.
+    fn refresh(&self, backend: &BackendId);
+    /// What people and scripts are shown, as JSON.
+    fn view(&self, view: View) -> ViewFuture;
+    /// Numbers for `/metrics`.
+    fn gauges(&self) -> Gauges;
+}
+
+/// The facts of one request that placement needs: not the prompt.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// The call.
+    pub api: Api,
+    /// The model asked for, then its fallbacks. Never empty.
+    pub models: Vec<ModelName>,
+    /// The app, where it says who it is.
+    pub app: Option<Arc<str>>,
+    /// Tokens of prompt and answer, roughly.
+    pub estimated_tokens: u64,
+    /// Backends that have failed this request.
+    pub excluded: Vec<BackendId>,
+    /// When the request came in.
+    pub arrived: Moment,
+}
+
+/// The answer to an [`Ask`].
+pub enum Placing {
+    /// Decided on the spot.
+    Now(Result<Ticket, Failure>),
+    /// The request waits. Dropping the future takes it out of the queue.
+    Later(Pin<Box<dyn Future<Output = Result<Ticket, Failure>> + Send>>),
+}
+
+/// "Send it there."
+pub struct Ticket {
+    /// Where.
+    pub backend: Arc<BackendState>,
+    /// Which of [`Ask::models`] it is to serve.
+    pub model: usize,
+    /// What the decision saw, the chosen one first.
+    pub candidates: Vec<Candidate>,
+    /// How long the request waited for it.
+    pub queued: Duration,
+    /// The place that it holds there.
+    pub slot: Slot,
+    /// Fires when the attempt should be given up before its first content: the backend hangs and another could do it.
+    pub moved: oneshot::Receiver<()>,
+}
+
+/// A place at a backend, given back however the attempt ends.
+#[must_use = "the slot is freed as soon as this is dropped"]
+pub struct Slot {
+    fleet: Arc<dyn Fleet>,
+    key: u64,
+    finished: bool,
+}
+
+impl Slot {
+    /// The slot that `fleet` knows as `key`.
+    pub fn new(fleet: Arc<dyn Fleet>, key: u64) -> Slot {
+        Slot { fleet, key, finished: false }
+    }
+
+    /// Tells that content has begun to flow.
+    pub fn first_content(&self) {
+        self.fleet.first_content(self.key);
+    }
+
+    /// Gives the slot back, saying how the attempt ended.
+    pub fn finish(mut self, ending: Ending) {
+        self.finished = true;
+        self.fleet.finish(self.key, ending);
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.fleet.finish(self.key, Ending::ClientLeft);
+        }
+    }
+}
+
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Answered to the end.
+    Answered,
+    /// The client went away.
+    ClientLeft,
+    /// The backend refused what the client sent: it works.
+    Refused,
+    /// The backend said that it is full.
+    Busy,
+    /// The backend failed before any content.
+    Failed,
+    /// The backend failed after some content.
+    Broke,
+}
+
+/// Something that can be looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum View {
+    /// This node: `StatusView`.
+    Status,
+    /// The documented `/fleet/status`.
+    FleetStatus,
+    /// The documented `/fleet/queue`.
+    FleetQueue,
+    /// All models.
+    Models,
+    /// Loaded models.
+    Loaded,
+    /// The settings in force.
+    Config,
+    /// What may be wrong.
+    Doctor,
+    /// The last requests, newest first; at most this many.
+    Traces(usize),
+    /// One request, by its id or the beginning of it.
+    Trace(String),
+    /// Totals.
+    Overview,
+    /// Requests per hour over this many hours.
+    Trends(u32),
+    /// Per model over this many days.
+    ModelUsage(u32),
+    /// Per node, model and day over this many days.
+    Usage(u32),
+    /// Per app and tag over this many days.
+    Apps(u32),
+}
+
+/// A view, on its way.
+pub type ViewFuture = Pin<Box<dyn Future<Output = Result<Bytes, ViewError>> + Send>>;
+
+/// Why there is nothing to show.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ViewError {
+    /// There is no such thing.
+    #[error("{0}")]
+    NotFound(String),
+    /// It could not be read.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// Numbers for `/metrics` that the door does not count itself.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Gauges {
+    /// Requests being worked on.
+    pub in_flight: u64,
+    /// Requests waiting for a slot.
+    pub queued: u64,
+    /// Trace rows that were dropped because the writer could not keep up.
+    pub traces_dropped: u64,
+    /// Per backend: its name, whether it is up, its requests in flight, its models.
+    pub backends: Vec<(String, bool, u64, u64)>,
+}

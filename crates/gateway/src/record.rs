@@ -1,0 +1,180 @@
+//! The trace of one request while it is being made: begun when the request comes in, reported when this is dropped.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dialect::{End, Stats};
+use proto::{Api, Attempt, BackendId, Clock, Moment, Outcome, RequestId, Trace};
+
+use crate::fleet::{Fleet, Ticket};
+use crate::metrics::Metrics;
+
+/// A request's trace in the making. Whatever happens to the request, dropping this reports it; a request of which
+/// nobody said how it ended was left by its client.
+pub(crate) struct Record {
+    fleet: Arc<dyn Fleet>,
+    metrics: Arc<Metrics>,
+    clock: Clock,
+    arrived: Moment,
+    attempt_began: Moment,
+    ended: bool,
+    trace: Trace,
+}
+
+impl Record {
+    pub(crate) fn new(
+        fleet: Arc<dyn Fleet>,
+        metrics: Arc<Metrics>,
+        clock: Clock,
+        id: RequestId,
+        unix_ms: u64,
+        api: Api,
+    ) -> Record {
+        let now = clock.now();
+        metrics.begun();
+        Record {
+            fleet,
+            metrics,
+            clock,
+            arrived: now,
+            attempt_began: now,
+            ended: false,
+            trace: Trace {
+                request_id: id,
+                unix_ms,
+                api,
+                model: String::new(),
+                original_model: String::new(),
+                backend: None,
+                candidates: Vec::new(),
+                outcome: Outcome::ClientDisconnected,
+                status: 0,
+                latency_ms: 0.0,
+                ttft_ms: None,
+                queued_ms: 0.0,
+                prompt_tokens: None,
+                completion_tokens: None,
+                estimated_tokens: 0,
+                attempts: Vec::new(),
+                fallback_used: false,
+                client_ip: String::new(),
+                error: None,
+                finish_reason: None,
+                app: None,
+                tags: Vec::new(),
+                request_bytes: 0,
+                response_bytes: 0,
+                unretriable: false,
+            },
+        }
+    }
+
+    /// The facts so far.
+    pub(crate) fn trace(&self) -> &Trace {
+        &self.trace
+    }
+
+    /// The facts so far, to be added to.
+    pub(crate) fn trace_mut(&mut self) -> &mut Trace {
+        &mut self.trace
+    }
+
+    /// When the request came in.
+    pub(crate) fn arrived(&self) -> Moment {
+        self.arrived
+    }
+
+    /// Tries after the first.
+    pub(crate) fn retries(&self) -> usize {
+        self.trace.attempts.len()
+    }
+
+    /// Backends that have failed this request.
+    pub(crate) fn excluded(&self) -> Vec<BackendId> {
+        self.trace.attempts.iter().map(|attempt| attempt.backend.clone()).collect()
+    }
+
+    /// The request was placed.
+    pub(crate) fn placed(&mut self, ticket: &mut Ticket, model: &str, is_fallback: bool) {
+        self.attempt_began = self.clock.now();
+        self.trace.backend = Some(ticket.backend.id.clone());
+        self.trace.candidates = std::mem::take(&mut ticket.candidates);
+        self.trace.queued_ms += ms(ticket.queued);
+        if is_fallback || self.trace.fallback_used {
+            self.trace.model = model.to_owned();
+        }
+        self.trace.fallback_used = is_fallback;
+    }
+
+    /// The attempt failed before any content.
+    pub(crate) fn attempt_failed(&mut self, error: &str) {
+        if let Some(backend) = self.trace.backend.clone() {
+            let took_ms = ms(self.clock.now().since(self.attempt_began));
+            self.trace.attempts.push(Attempt { backend, error: Some(error.to_owned()), took_ms });
+            self.metrics.retried();
+        }
+    }
+
+    /// The first content is there.
+    pub(crate) fn first_content(&mut self, is_streamed: bool) {
+        let now = self.clock.now();
+        if is_streamed {
+            self.trace.ttft_ms = Some(ms(now.since(self.arrived)));
+        }
+        if let Some(backend) = self.trace.backend.clone() {
+            let took_ms = ms(now.since(self.attempt_began));
+            self.trace.attempts.push(Attempt { backend, error: None, took_ms });
+        }
+    }
+
+    /// The client has been answered with `status` and there is nothing more to say about it.
+    pub(crate) fn end(&mut self, outcome: Outcome, status: u16, error: Option<String>) {
+        self.ended = true;
+        self.trace.outcome = outcome;
+        self.trace.status = status;
+        if error.is_some() {
+            self.trace.error = error;
+        }
+    }
+
+    /// Adds what the answer said about itself.
+    pub(crate) fn answered(&mut self, end: &mut End) {
+        let Stats { prompt_tokens, completion_tokens, finish_reason, total_ns, eval_ns, .. } =
+            std::mem::take(&mut end.stats);
+        self.trace.prompt_tokens = prompt_tokens;
+        self.trace.completion_tokens = completion_tokens;
+        self.trace.finish_reason = finish_reason;
+        // A whole answer comes at once; how long the first token took is what the generation did not.
+        if let (None, Some(total), Some(eval)) = (self.trace.ttft_ms, total_ns, eval_ns) {
+            self.trace.ttft_ms = Some(self.trace.queued_ms + total.saturating_sub(eval) as f64 / 1e6);
+        }
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        self.trace.latency_ms = ms(self.clock.now().since(self.arrived));
+        if !self.ended {
+            self.trace.outcome = Outcome::ClientDisconnected;
+        }
+        self.metrics.ended(&self.trace);
+        let empty = Trace {
+            model: String::new(),
+            original_model: String::new(),
+            backend: None,
+            candidates: Vec::new(),
+            attempts: Vec::new(),
+            client_ip: String::new(),
+            error: None,
+            finish_reason: None,
+            app: None,
+            tags: Vec::new(),
+            ..self.trace
+        };
+        self.fleet.report(std::mem::replace(&mut self.trace, empty));
+    }
+}
+
+pub(crate) fn ms(span: Duration) -> f64 {
+    span.as_secs_f64() * 1e3
+}
