@@ -18,7 +18,8 @@ const TARGETS: [&str; 2] = ["aarch64-apple-darwin", "x86_64-pc-windows-gnu"];
 /// With these, everything they stand on is checked too.
 const PACKAGES: [&str; 3] = ["cli", "parts", "xtask"];
 
-const INSTALL: &str = "apt-get install -y --no-install-recommends rustc-web cargo-web rust-web-src";
+const INSTALL: &str =
+    "apt-get install -y --no-install-recommends rustc-web cargo-web rust-web-src binutils-mingw-w64-x86-64";
 
 const RUSTC: &str = "/usr/bin/rustc";
 const CARGO: &str = "/usr/bin/cargo";
@@ -29,10 +30,10 @@ pub(crate) fn all(tally: &mut Tally) -> Result<()> {
         tally.skip("type-check for macOS and Windows", INSTALL);
         return Ok(());
     }
-    let compiler = stand_in_compiler()?;
+    let stand_ins = stand_ins()?;
     for system in TARGETS {
         println!("== type-check for {system}");
-        let checked = run(&mut check(system, &compiler));
+        let checked = run(&mut check(system, &stand_ins));
         crate::process::go_on()?;
         tally.count(&format!("type-check for {system}"), checked);
     }
@@ -40,17 +41,13 @@ pub(crate) fn all(tally: &mut Tally) -> Result<()> {
 }
 
 fn toolchain_is_here() -> bool {
-    let library = Path::new("/usr/lib/rustlib/src/rust/library/std/src/lib.rs");
-    let in_usr_src = || {
-        Command::new(RUSTC).args(["--print", "sysroot"]).output().ok().is_some_and(|output| {
-            let sysroot = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-            Path::new(&sysroot).join("lib/rustlib/src/rust/library/std/src/lib.rs").exists()
-        })
-    };
-    cfg!(target_os = "linux") && succeeds(Command::new(CARGO).arg("--version")) && (library.exists() || in_usr_src())
+    let sources = Path::new("/usr/lib/rustlib/src/rust/library/std/src/lib.rs");
+    // std for windows-gnu makes import libraries even when it is only checked.
+    let dlltool = Path::new("/usr/bin/x86_64-w64-mingw32-dlltool");
+    cfg!(target_os = "linux") && sources.exists() && dlltool.exists() && succeeds(Command::new(CARGO).arg("--version"))
 }
 
-fn check(system: &str, compiler: &Path) -> Command {
+fn check(system: &str, stand_ins: &Path) -> Command {
     let mut command = Command::new(CARGO);
     command.args(["check", "--quiet", "-Zbuild-std=std,panic_abort", "--target", system]);
     for package in PACKAGES {
@@ -63,8 +60,8 @@ fn check(system: &str, compiler: &Path) -> Command {
         .env("RUSTC", RUSTC)
         .env("RUSTC_BOOTSTRAP", "1")
         .env("CARGO_TARGET_DIR", target().join("xcheck"))
-        .env(format!("CC_{target_name}"), compiler)
-        .env(format!("AR_{target_name}"), "/usr/bin/ar")
+        .env(format!("CC_{target_name}"), stand_ins.join("cc"))
+        .env(format!("AR_{target_name}"), stand_ins.join("ar"))
         .env_remove("RUSTUP_TOOLCHAIN")
         .env_remove("RUSTC_WRAPPER")
         .env_remove("RUSTFLAGS")
@@ -72,20 +69,20 @@ fn check(system: &str, compiler: &Path) -> Command {
     command
 }
 
-/// A "C compiler" whose objects are empty: checking never looks into them, and so C parts need no other system's headers.
-fn stand_in_compiler() -> Result<PathBuf> {
-    const SCRIPT: &str =
-        "#!/bin/sh\nwhile [ $# -gt 0 ]; do\n  if [ \"$1\" = -o ]; then : > \"$2\"; fi\n  shift\ndone\n";
-    let entry = cache::entry("stand-in-cc-1", &|_| {}, |directory| {
-        let script = directory.join("cc");
-        std::fs::write(&script, SCRIPT).context("writing the stand-in compiler")?;
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755))
-                .context("marking it as a program")?;
+/// A "C compiler" that writes nothing and an "archiver" whose libraries are empty: checking never looks into them, and so
+/// crates with C parts need no headers of another system.
+fn stand_ins() -> Result<PathBuf> {
+    cache::entry("stand-in-cc-2", &|_| {}, |directory| {
+        for (name, script) in [("cc", "#!/bin/sh\nexit 0\n"), ("ar", "#!/bin/sh\nprintf '!<arch>\\n' > \"$2\"\n")] {
+            let file = directory.join(name);
+            std::fs::write(&file, script).with_context(|| format!("writing the stand-in for {name}"))?;
+            #[cfg(unix)]
+            {
+                use std::os::unix::fs::PermissionsExt;
+                let mode = std::fs::Permissions::from_mode(0o755);
+                std::fs::set_permissions(&file, mode).context("marking it as a program")?;
+            }
         }
         Ok(())
-    })?;
-    Ok(entry.join("cc"))
+    })
 }
