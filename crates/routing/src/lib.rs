@@ -23,7 +23,14 @@
 //! assert!(matches!(router.poll_output(), Some(Output::Refuse(1, Refusal::NoBackend))));
 //! ```
 
+mod breaker;
+mod fleet;
+mod learning;
+mod pace;
+mod queue;
 mod router;
+mod standing;
+mod views;
 mod words;
 
 pub use router::Router;

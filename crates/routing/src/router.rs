@@ -1,42 +1,92 @@
-//! The router itself: four verbs around the queue and the backends.
+//! The router itself: four verbs around the backends, what they work on, and who waits.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
 
-use proto::{BackendId, ModelName, Moment};
+use proto::{BackendState, Moment};
 
-use crate::{Input, Output, QueueView, Refusal, Settings};
+use crate::breaker::Pass;
+use crate::fleet::{Fleet, Place, is_embedding};
+use crate::pace::Pace;
+use crate::queue::{Queue, Waiting};
+use crate::standing::{Choice, Room, Standing, Want};
+use crate::{Ask, Ending, Grant, Input, Key, Output, Refusal, Settings};
+
+/// Told to clients of backends that are away: most restarts take about that long.
+const COME_BACK: Duration = Duration::from_secs(5);
 
 /// Places the requests of one machine on its backends.
+///
+/// After each call the caller carries out what [`Router::poll_output`] gives until it gives nothing more.
 #[derive(Debug)]
 pub struct Router {
-    #[expect(dead_code, reason = "in use with the next commit")]
     settings: Settings,
+    pub(crate) fleet: Fleet,
+    pub(crate) running: BTreeMap<Key, Running>,
+    pub(crate) queue: Queue,
     outputs: VecDeque<Output>,
+    pace: Pace,
+    /// Grants so far: tells which of two requests was granted first.
+    serial: u64,
+    seed: u64,
+    /// Running requests that should move as soon as another backend can take them.
+    stuck: usize,
+    wake: Option<Moment>,
+    is_draining: bool,
+}
+
+/// A granted request.
+#[derive(Debug)]
+pub(crate) struct Running {
+    want: Arc<Want>,
+    place: Place,
+    serial: u64,
+    /// `None`: it needs no slot, and says nothing about the backend.
+    pass: Option<Pass>,
+    has_content: bool,
+    is_told_to_move: bool,
 }
 
 impl Router {
     /// A router without backends. `seed` decides only who goes first among equals.
     pub fn new(settings: Settings, seed: u64) -> Router {
-        let _ = seed;
-        Router { settings, outputs: VecDeque::new() }
+        Router {
+            settings,
+            fleet: Fleet::default(),
+            running: BTreeMap::new(),
+            queue: Queue::default(),
+            outputs: VecDeque::new(),
+            pace: Pace::default(),
+            serial: 0,
+            seed,
+            stuck: 0,
+            wake: None,
+            is_draining: false,
+        }
     }
 
     /// Takes in that `input` happened at `now`.
     pub fn handle(&mut self, input: Input, now: Moment) {
-        let _ = now;
-        if let Input::Arrive(key, _) = input {
-            self.outputs.push_back(Output::Refuse(key, Refusal::NoBackend));
+        match input {
+            Input::Arrive(key, ask) => self.arrive(key, ask, now),
+            Input::Leave(key) => self.leave(key, now),
+            Input::FirstContent(key) => self.first_content(key, now),
+            Input::Finish(key, ending) => self.finish(key, ending, now),
+            Input::Backends(states) => self.replace_backends(states, now),
+            Input::Drain => self.drain(),
         }
+        self.settle(now);
     }
 
     /// When [`Router::handle_timeout`] must be called at the latest; `None`: time alone changes nothing.
     pub fn poll_timeout(&self) -> Option<Moment> {
-        None
+        self.wake
     }
 
     /// Takes in that it is `now`. Calling it too early does no harm.
     pub fn handle_timeout(&mut self, now: Moment) {
-        let _ = now;
+        self.settle(now);
     }
 
     /// The next thing to do, oldest first.
@@ -44,30 +94,199 @@ impl Router {
         self.outputs.pop_front()
     }
 
-    /// Requests being worked on by any backend.
-    pub fn in_flight(&self) -> u32 {
-        0
+    fn arrive(&mut self, key: Key, ask: Ask, now: Moment) {
+        if self.running.contains_key(&key) || self.queue.contains(key) {
+            return;
+        }
+        if self.is_draining {
+            return self.refuse(key, Refusal::Draining);
+        }
+        let Ask { api, models, app, estimated_tokens, excluded, waited_since } = ask;
+        let want = Arc::new(Want { models, api, excluded });
+        match self.fleet.standing(&want, None, now) {
+            Standing::Hopeless => self.refuse(key, self.fleet.refusal(&want)),
+            // Nobody is overtaken: who waits and could go now has gone in `settle`, unless only time has passed.
+            Standing::Free { model, places } if self.queue.is_empty() => {
+                self.grant(key, want, model, places, Duration::ZERO);
+            }
+            _ => {
+                self.queue.push(key, Waiting { want, app, estimated_tokens, waited_since, enqueued: now });
+                self.grant_waiting(now);
+                if self.queue.len() > self.settings.queue_size && self.queue.remove(key).is_some() {
+                    let waiting = self.queue.len();
+                    self.refuse(key, Refusal::QueueFull { waiting, retry_after: self.pace.time_for(waiting) });
+                }
+            }
+        }
     }
 
-    /// Requests that wait.
-    pub fn queued(&self) -> u32 {
-        0
+    fn leave(&mut self, key: Key, now: Moment) {
+        self.outputs.retain(|output| output.key() != key);
+        if self.queue.remove(key).is_none() {
+            self.finish(key, Ending::ClientLeft, now);
+        }
     }
 
-    /// Requests being worked on by `backend`; 0 for one that is not known.
-    pub fn load(&self, backend: &BackendId) -> u32 {
-        let _ = backend;
-        0
+    fn first_content(&mut self, key: Key, now: Moment) {
+        let Some(running) = self.running.get_mut(&key).filter(|running| !running.has_content) else { return };
+        running.has_content = true;
+        let Some(pass) = running.pass else { return };
+        let backend = &mut self.fleet.backends[running.place.backend];
+        backend.breaker.proved(pass, backend.working.saturating_sub(1));
+        backend.lanes[running.place.lane].learning.content(key, now);
     }
 
-    /// Requests that `backend` works on at once for `model`; without a model, the most it does for any of its models.
-    pub fn slots(&self, backend: &BackendId, model: Option<&ModelName>) -> Option<u32> {
-        let _ = (backend, model);
-        None
+    fn finish(&mut self, key: Key, ending: Ending, now: Moment) {
+        if ending == Ending::Answered {
+            // An answer in one piece is content too.
+            self.first_content(key, now);
+        }
+        let Some(running) = self.running.remove(&key) else { return };
+        self.outputs.retain(|output| !matches!(output, Output::Move(moving) if *moving == key));
+        let backend = &mut self.fleet.backends[running.place.backend];
+        let lane = &mut backend.lanes[running.place.lane];
+        match ending {
+            Ending::Answered | Ending::Refused4xx => lane.completed += 1,
+            Ending::Busy503 | Ending::Failed | Ending::Broke => lane.failed += 1,
+            Ending::ClientLeft => {}
+        }
+        let Some(pass) = running.pass else {
+            lane.light -= 1;
+            backend.light -= 1;
+            return;
+        };
+        lane.working -= 1;
+        backend.working -= 1;
+        if is_embedding(running.want.api) {
+            lane.embedding -= 1;
+        }
+        lane.learning.ended(key, running.serial, now);
+        match ending {
+            Ending::Answered => {}
+            Ending::Refused4xx if !running.has_content => backend.breaker.proved(pass, backend.working),
+            Ending::Refused4xx | Ending::ClientLeft => backend.breaker.left(pass),
+            Ending::Busy503 => backend.breaker.said_busy(pass, backend.working, now),
+            Ending::Failed => backend.breaker.failed(pass, now),
+            Ending::Broke => backend.breaker.broke(pass, backend.working),
+        }
+        self.pace.ended(!self.queue.is_empty(), now);
     }
 
-    /// Every model of every backend that has or had work, sorted by backend, then model.
-    pub fn queue_by_model(&self) -> Vec<QueueView> {
-        Vec::new()
+    fn replace_backends(&mut self, states: Vec<Arc<BackendState>>, now: Moment) {
+        let moved = self.fleet.replace(states, now);
+        self.stuck = 0;
+        for running in self.running.values_mut() {
+            // Every place with work is kept.
+            running.place = moved.get(&running.place).copied().unwrap_or(running.place);
+            let is_lost = self.fleet.backend(running.place).is_lost();
+            self.stuck += usize::from(is_lost && !running.has_content && !running.is_told_to_move);
+        }
+    }
+
+    fn drain(&mut self) {
+        self.is_draining = true;
+        let waiting: Vec<Key> = self.queue.keys().collect();
+        for key in waiting {
+            self.queue.remove(key);
+            self.refuse(key, Refusal::Draining);
+        }
+    }
+
+    /// Brings everybody to rest: grants what can be granted, refuses who has waited in vain, moves who is stuck.
+    fn settle(&mut self, now: Moment) {
+        self.wake = None;
+        if !self.queue.is_empty() {
+            self.grant_waiting(now);
+            let standing = |want: &Want| self.fleet.standing(want, None, now);
+            let (lost, wake) = self.queue.lose_patience(now, self.settings.queue_wait, standing);
+            self.wake = wake;
+            for key in lost {
+                if let Some(request) = self.queue.remove(key) {
+                    let retry_after = COME_BACK;
+                    self.refuse(
+                        key,
+                        Refusal::Unavailable { model: self.fleet.known_model(&request.want), retry_after },
+                    );
+                }
+            }
+            if self.queue.is_empty() {
+                self.wake = None;
+            }
+        }
+        if self.stuck > 0 {
+            self.move_stuck(now);
+        }
+    }
+
+    fn grant_waiting(&mut self, now: Moment) {
+        loop {
+            let has_room = |want: &Want| matches!(self.fleet.standing(want, None, now), Standing::Free { .. });
+            let Some((key, request)) = self.queue.next(now, has_room) else { return };
+            let Standing::Free { model, places } = self.fleet.standing(&request.want, None, now) else { return };
+            self.grant(key, request.want, model, places, now.since(request.enqueued));
+        }
+    }
+
+    fn grant(&mut self, key: Key, want: Arc<Want>, model: usize, mut places: Vec<Choice>, queued: Duration) {
+        let Some(first) = places.first().copied() else { return };
+        let ties = places.iter().take_while(|place| self.fleet.order(&first, place, want.api).is_eq()).count();
+        places[..ties].rotate_left((self.seed % ties.max(1) as u64) as usize);
+        let candidates = places.iter().map(|choice| self.fleet.candidate(choice, want.api)).collect();
+
+        let Choice { place, room } = places[0];
+        self.serial += 1;
+        let backend = &mut self.fleet.backends[place.backend];
+        let lane = &mut backend.lanes[place.lane];
+        if room == Room::Probe {
+            lane.learning.begin(key, self.serial, lane.working);
+        }
+        lane.granted[usize::from(room == Room::Light)] = self.serial;
+        let pass = if room == Room::Light {
+            lane.light += 1;
+            backend.light += 1;
+            None
+        } else {
+            lane.working += 1;
+            backend.working += 1;
+            lane.embedding += u32::from(is_embedding(want.api));
+            Some(backend.breaker.enter())
+        };
+        let grant = Grant { backend: Arc::clone(&backend.state), model, candidates, queued };
+        let serial = self.serial;
+        let running = Running { want, place, serial, pass, has_content: false, is_told_to_move: false };
+        self.running.insert(key, running);
+        self.outputs.push_back(Output::Grant(key, grant));
+    }
+
+    fn refuse(&mut self, key: Key, refusal: Refusal) {
+        self.outputs.push_back(Output::Refuse(key, refusal));
+    }
+
+    fn move_stuck(&mut self, now: Moment) {
+        self.stuck = 0;
+        for (key, running) in &mut self.running {
+            if running.has_content || running.is_told_to_move || !self.fleet.backend(running.place).is_lost() {
+                continue;
+            }
+            match self.fleet.standing(&running.want, Some(running.place.backend), now) {
+                Standing::Free { .. } | Standing::Busy { .. } => {
+                    running.is_told_to_move = true;
+                    self.outputs.push_back(Output::Move(*key));
+                }
+                Standing::Stranded { again } => {
+                    self.stuck += 1;
+                    self.wake = [self.wake, again].into_iter().flatten().min();
+                }
+                Standing::Hopeless => self.stuck += 1,
+            }
+        }
+    }
+}
+
+impl Output {
+    fn key(&self) -> Key {
+        match self {
+            Output::Grant(key, _) | Output::Refuse(key, _) | Output::Move(key) => *key,
+        }
     }
 }
