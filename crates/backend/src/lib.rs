@@ -4,7 +4,17 @@
 //! most [`MAX_PLACES`], each with at most one question to its server at a time (four while models are described). What
 //! a server answers is cut at 16 MiB. No prompt ever goes through here.
 
+mod board;
+mod http;
+mod llama;
+mod lm_studio;
+mod lookout;
+mod meet;
+mod ollama;
+mod open_ai;
 mod place;
+mod portrait;
+mod rhythm;
 mod watcher;
 
 use std::time::Duration;

@@ -1,0 +1,251 @@
+//! The one place where all that is seen comes together: names backends, and tells the node when something changed.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use proto::{BackendId, BackendKind, BackendState, Health, Link};
+use tokio::sync::{Notify, watch};
+
+use crate::portrait::{Portrait, same_models};
+use crate::{Note, Place};
+
+/// Called with all backends, sorted by id, whenever anything about one of them changed.
+pub(crate) type OnChange = Box<dyn Fn(Vec<Arc<BackendState>>) + Send + Sync>;
+
+/// What one look says, as far as others need to know.
+#[derive(Default)]
+pub(crate) struct Report {
+    /// `None`: nothing is to be shown of this place.
+    pub(crate) sighting: Option<Sighting>,
+    pub(crate) note: Option<String>,
+}
+
+/// A backend as seen from its place.
+pub(crate) struct Sighting {
+    /// `None` as long as it never said anything.
+    pub(crate) portrait: Option<Portrait>,
+    /// What it most likely is as long as it never said anything.
+    pub(crate) guess: BackendKind,
+    pub(crate) health: Health,
+}
+
+/// All places with what is known of each.
+pub(crate) struct Board {
+    seats: Vec<Seat>,
+    known: Mutex<Known>,
+    /// Held while the node is told, so that it hears of changes one by one and in their order.
+    telling: Mutex<()>,
+    on_change: OnChange,
+    settled: watch::Sender<bool>,
+}
+
+/// A place, and what asks for a look at it.
+struct Seat {
+    place: Place,
+    wake: Notify,
+    list: AtomicBool,
+}
+
+#[derive(Default)]
+struct Known {
+    /// One for each seat.
+    entries: Vec<Entry>,
+    /// What the node was told last.
+    told: Vec<Arc<BackendState>>,
+    looked: BTreeSet<usize>,
+    is_settled: bool,
+}
+
+#[derive(Default)]
+struct Entry {
+    /// The ids that this place had, by the kind it was: a backend that comes back is called the same.
+    ids: Vec<(Option<BackendKind>, BackendId)>,
+    report: Report,
+}
+
+impl Board {
+    pub(crate) fn new(places: Vec<Place>, on_change: OnChange) -> Board {
+        let entries = places.iter().map(|_| Entry::default()).collect();
+        let seats = places.into_iter().map(|place| Seat { place, wake: Notify::new(), list: AtomicBool::new(false) });
+        Board {
+            seats: seats.collect(),
+            known: Mutex::new(Known { entries, ..Known::default() }),
+            telling: Mutex::new(()),
+            on_change,
+            settled: watch::Sender::new(false),
+        }
+    }
+
+    pub(crate) fn places(&self) -> impl Iterator<Item = &Place> {
+        self.seats.iter().map(|seat| &seat.place)
+    }
+
+    /// Takes in what a look at place number `at` showed.
+    pub(crate) fn report(&self, at: usize, report: Report) {
+        let mut known = self.lock();
+        known.entries[at].report = report;
+        known.looked.insert(at);
+        if known.looked.len() == self.seats.len() && !known.is_settled {
+            drop(known);
+            return self.settle();
+        }
+        drop(known);
+        self.tell();
+    }
+
+    /// Ends the first look: until now the node was told nothing, so that names do not depend on who answers first.
+    pub(crate) fn settle(&self) {
+        self.lock().is_settled = true;
+        self.tell();
+        self.settled.send_replace(true);
+    }
+
+    /// Hears when the first look has ended.
+    pub(crate) fn settled(&self) -> watch::Receiver<bool> {
+        self.settled.subscribe()
+    }
+
+    /// Asks for a look at the backend called `id`, with `list` also for its models. Any number of calls before the next
+    /// look are one.
+    pub(crate) fn ask(&self, id: &BackendId, list: bool) {
+        let known = self.lock();
+        let is_id = |entry: &&Entry| entry.ids.iter().any(|(_, own)| own == id);
+        let at = known.entries.iter().position(|entry| is_id(&entry));
+        drop(known);
+        if let Some(seat) = at.map(|at| &self.seats[at]) {
+            seat.list.fetch_or(list, Ordering::Relaxed);
+            seat.wake.notify_one();
+        }
+    }
+
+    /// Asks for a look at every place.
+    pub(crate) fn ask_all(&self) {
+        for seat in &self.seats {
+            seat.list.store(true, Ordering::Relaxed);
+            seat.wake.notify_one();
+        }
+    }
+
+    /// Waits until somebody asks for a look at place number `at`. May be dropped half-way.
+    pub(crate) async fn asked(&self, at: usize) {
+        self.seats[at].wake.notified().await;
+    }
+
+    /// Whether the look at place number `at` that begins now shall list its models.
+    pub(crate) fn take_list(&self, at: usize) -> bool {
+        self.seats[at].list.swap(false, Ordering::Relaxed)
+    }
+
+    pub(crate) fn notes(&self) -> Vec<Note> {
+        let known = self.lock();
+        let notes = self.seats.iter().zip(&known.entries).filter_map(|(seat, entry)| {
+            Some(Note { place: seat.place.address.authority(), found: entry.report.note.clone()? })
+        });
+        let mut notes: Vec<Note> = notes.collect();
+        notes.sort_by(|a, b| a.place.cmp(&b.place));
+        notes
+    }
+
+    fn tell(&self) {
+        let _telling = self.telling.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.lock();
+        if !known.is_settled {
+            return;
+        }
+        let states = self.states(&mut known);
+        if states.len() == known.told.len() && states.iter().zip(&known.told).all(|(a, b)| Arc::ptr_eq(a, b)) {
+            return;
+        }
+        known.told.clone_from(&states);
+        drop(known);
+        (self.on_change)(states);
+    }
+
+    /// All that is to be shown, sorted by id; what did not change is the very same as before.
+    fn states(&self, known: &mut Known) -> Vec<Arc<BackendState>> {
+        let mut states = Vec::new();
+        for (at, seat) in self.seats.iter().enumerate() {
+            let Some(sighting) = &known.entries[at].report.sighting else { continue };
+            let kind = sighting.portrait.as_ref().map(|portrait| portrait.kind);
+            let old_id = known.entries[at].ids.iter().find(|(old, _)| *old == kind).map(|(_, id)| id.clone());
+            let id = old_id.unwrap_or_else(|| {
+                let id = self.new_id(&known.entries, at, kind);
+                known.entries[at].ids.push((kind, id.clone()));
+                id
+            });
+            let Some(sighting) = &known.entries[at].report.sighting else { continue };
+            let state = state(id, &seat.place, sighting);
+            let before = known.told.iter().find(|told| same(told, &state));
+            states.push(before.cloned().unwrap_or_else(|| Arc::new(state)));
+        }
+        states.sort_by(|a, b| a.id.cmp(&b.id));
+        states
+    }
+
+    /// A name that no other place has or had: the owner's, else the kind's, with the port where that is taken.
+    fn new_id(&self, entries: &[Entry], at: usize, kind: Option<BackendKind>) -> BackendId {
+        let place = &self.seats[at].place;
+        let port = place.address.port;
+        let is_taken = |name: &str| {
+            let others = || entries.iter().zip(&self.seats).enumerate().filter(|(other, _)| *other != at);
+            others().any(|(_, (entry, _))| entry.ids.iter().any(|(_, id)| id.as_str() == name))
+                || (place.name.as_deref() != Some(name)
+                    && others().any(|(_, (_, seat))| seat.place.name.as_deref() == Some(name)))
+        };
+        let (plain, with_port) = match (&place.name, kind) {
+            (Some(name), _) => (Some(name.clone()), format!("{name}-{port}")),
+            (None, Some(kind)) => (Some(kind.as_str().to_owned()), format!("{}-{port}", kind.as_str())),
+            (None, None) => (None, format!("backend-{port}")),
+        };
+        let numbered = (2..).map(|n: u32| format!("{with_port}-{n}"));
+        let name = plain.into_iter().chain([with_port.clone()]).chain(numbered).find(|name| !is_taken(name));
+        BackendId::new(name.unwrap_or(with_port))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        // Nothing is left half-done under this lock, so what a panicking thread left is whole.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn state(id: BackendId, place: &Place, sighting: &Sighting) -> BackendState {
+    let portrait = sighting.portrait.clone().unwrap_or(Portrait {
+        kind: sighting.guess,
+        version: None,
+        speaks: proto::ApiSet::NONE,
+        slots: None,
+        ignores_model_name: false,
+        models: Vec::new(),
+    });
+    BackendState {
+        id,
+        kind: portrait.kind,
+        address: place.address.clone(),
+        link: if place.address.is_loopback() { Link::Loopback } else { Link::Unencrypted },
+        version: portrait.version,
+        health: sighting.health.clone(),
+        speaks: portrait.speaks,
+        slots: place.slots.or(portrait.slots),
+        ignores_model_name: portrait.ignores_model_name,
+        models: portrait.models,
+    }
+}
+
+fn same(a: &BackendState, b: &BackendState) -> bool {
+    // Taken apart, so that a new field cannot be forgotten here.
+    let BackendState { id, kind, address, link, version, health, speaks, slots, ignores_model_name, models } = a;
+    *id == b.id
+        && *kind == b.kind
+        && *address == b.address
+        && *link == b.link
+        && *version == b.version
+        && *health == b.health
+        && *speaks == b.speaks
+        && *slots == b.slots
+        && *ignores_model_name == b.ignores_model_name
+        && same_models(models, &b.models)
+}
+
+#[cfg(test)]
+mod tests {}
