@@ -56,7 +56,7 @@ fn tell(check: &CheckView, world: &mut World<'_>) -> Result<(), Failure> {
         other => (Tone::Plain, other),
     };
     let state = world.paint().paint(tone, &format!("{:<7}", clean(word)));
-    writeln!(world.out, "{state}  {}: {}", clean(&check.check), sentence(&check.found))?;
+    writeln!(world.out, "{state}  {}: {}", clean(&check.check), clean(&check.found))?;
     if let Some(advice) = &check.advice {
         writeln!(world.out, "         {}", sentence(advice))?;
     }

@@ -20,14 +20,18 @@ pub(crate) fn count(number: u64, one: &str, many: &str) -> String {
     }
 }
 
-/// `text` with a capital first letter and a full stop.
+/// `text` with a full stop, and with a capital first letter where it begins with a plain word, not with a name.
 pub(crate) fn sentence(text: &str) -> String {
     let text = clean(text);
     let text = text.trim();
+    let stop = if text.is_empty() || text.ends_with(['.', '!', '?']) { "" } else { "." };
+    let first_word = text.split(' ').next().unwrap_or("");
+    if first_word.is_empty() || !first_word.chars().all(char::is_lowercase) {
+        return format!("{text}{stop}");
+    }
     let mut letters = text.chars();
-    let Some(first) = letters.next() else { return String::new() };
-    let stop = if text.ends_with(['.', '!', '?']) { "" } else { "." };
-    format!("{}{}{stop}", first.to_uppercase(), letters.as_str())
+    let first = letters.next().map_or_else(String::new, |first| first.to_uppercase().to_string());
+    format!("{first}{}{stop}", letters.as_str())
 }
 
 #[cfg(test)]
@@ -50,9 +54,15 @@ mod tests {
 
     #[test]
     fn sentences_begin_and_end() {
-        for (given, said) in
-            [("connection refused", "Connection refused."), ("Done.", "Done."), ("  ", ""), ("élan", "Élan.")]
-        {
+        for (given, said) in [
+            ("connection refused", "Connection refused."),
+            ("Done.", "Done."),
+            ("  ", ""),
+            ("élan", "Élan."),
+            ("http://127.0.0.1:1 is down", "http://127.0.0.1:1 is down."),
+            ("llama3 is loading", "llama3 is loading."),
+            ("`ollama` broke off", "`ollama` broke off."),
+        ] {
             assert_eq!(sentence(given), said);
         }
     }
