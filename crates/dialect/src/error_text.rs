@@ -8,8 +8,8 @@ use crate::failure::{Cause, Failure, error_body};
 
 /// The most characters of an upstream text that are passed on.
 const MOST_CHARS: usize = 500;
-/// Layers of wrapping that are looked through. Ollama's `/v1` calls have three: `error`, `message`, and the engine's error in it.
-const MOST_LAYERS: u32 = 5;
+/// Strings and objects that are looked through. Ollama's `/v1` calls need six, for the engine's error is JSON in their message.
+const MOST_LAYERS: u32 = 8;
 
 /// The text for people in an upstream error body, at most 500 characters.
 ///
