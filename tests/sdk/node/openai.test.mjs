@@ -1,0 +1,93 @@
+// The `openai` package against Herd.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import OpenAI from "openai";
+
+import {
+  CALL_MODEL, DIRECT_URL, EMBED_MODEL, HERD_URL, MODEL, all, generationEndsWhenTheClientLeaves, messages, onOllama, plain,
+  same, sameError, schema, thrown, tools,
+} from "./both.mjs";
+
+const client = (url) => new OpenAI({ baseURL: `${url}/v1`, apiKey: "any", maxRetries: 0, timeout: 60_000 });
+const both = { direct: client(DIRECT_URL), herd: client(HERD_URL) };
+const steady = { model: MODEL, messages, temperature: 0 };
+// The stand-in and Ollama ignore `tool_choice`; there a model that always calls takes its place.
+const calling = onOllama ? { ...steady, model: CALL_MODEL, tools } : { ...steady, tools, tool_choice: "required" };
+
+test("models", async () => {
+  const names = await same(both, async (c) => (await all(await c.models.list())).length && (await c.models.list()).data.length);
+  assert.ok(names > 0);
+});
+
+test("chat", async () => {
+  const answer = await same(both, (c) => c.chat.completions.create(steady));
+  assert.equal(answer.choices[0].finish_reason, "stop");
+  assert.ok(answer.choices[0].message.content);
+});
+
+test("chat stream with usage", async () => {
+  const options = { ...steady, stream: true, stream_options: { include_usage: true } };
+  const chunks = await same(both, async (c) => all(await c.chat.completions.create(options)));
+  assert.ok(chunks.length > 3);
+  assert.ok(chunks.at(-1).usage.completion_tokens > 0);
+});
+
+test("tool call, whole and streamed", async () => {
+  const answer = await same(both, (c) => c.chat.completions.create(calling));
+  assert.equal(answer.choices[0].message.tool_calls[0].function.name, "weather");
+  await same(both, async (c) => all(await c.chat.completions.create({ ...calling, stream: true })));
+});
+
+test("structured output", async () => {
+  const response_format = { type: "json_schema", json_schema: { name: "person", strict: true, schema } };
+  const answer = await same(both, (c) => c.chat.completions.create({ ...steady, response_format }));
+  assert.equal(typeof JSON.parse(answer.choices[0].message.content), "object");
+});
+
+test("completion", async () => {
+  const answer = await same(both, (c) => c.completions.create({ model: MODEL, prompt: "Hello", temperature: 0, max_tokens: 20 }));
+  assert.ok(answer.choices[0].text);
+});
+
+test("response, whole and streamed", async () => {
+  const options = { model: MODEL, input: "Hello?", temperature: 0 };
+  assert.equal((await same(both, (c) => c.responses.create(options))).status, "completed");
+  const events = await same(both, async (c) => all(await c.responses.create({ ...options, stream: true })));
+  assert.equal(events.at(-1).type, "response.completed");
+});
+
+test("embeddings in base64 and as numbers", async () => {
+  const options = { model: EMBED_MODEL, input: ["one", "two"] };
+  const packed = await same(both, (c) => c.embeddings.create(options));
+  const numbers = await same(both, (c) => c.embeddings.create({ ...options, encoding_format: "float" }));
+  assert.equal(packed.data.length, 2);
+  assert.ok(packed.data[0].embedding.every((one, place) => Math.abs(one - numbers.data[0].embedding[place]) < 1e-5));
+});
+
+test("answers say who answered", async () => {
+  const { data, response } = await both.herd.chat.completions.create(steady).withResponse();
+  assert.ok(response.headers.get("x-fleet-request-id"));
+  assert.equal(plain(data).choices[0].finish_reason, "stop");
+});
+
+test("unknown model", async () => {
+  const ask = (c) => c.chat.completions.create({ ...steady, model: "no-such-model" });
+  // A llama-server with one model answers to any name.
+  const error = onOllama ? await sameError(both, ask) : await thrown(() => ask(both.herd));
+  assert.ok(error instanceof OpenAI.NotFoundError, `${error}`);
+});
+
+test("bad request", async () => {
+  await sameError(both, (c) => c.chat.completions.create({ ...steady, temperature: "hot" }));
+});
+
+if (onOllama) {
+  test("leaving ends the generation", () =>
+    generationEndsWhenTheClientLeaves(async (model) => {
+      const stream = await both.herd.chat.completions.create({ ...steady, model, stream: true });
+      let count = 0;
+      for await (const _ of stream) if ((count += 1) === 5) break;
+    }));
+}
