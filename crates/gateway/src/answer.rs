@@ -60,14 +60,14 @@ enum State {
     /// The headers are out, the content is not there yet.
     Search { search: Search, beat: Pin<Box<Sleep>>, api: Api, model: String, clock: Clock },
     /// Content flows.
-    Flow { first: Option<Bytes>, flow: Flow, record: Record },
+    Flow { first: Option<Bytes>, flow: Box<Flow>, record: Box<Record> },
     /// The last bytes.
-    Last(Option<Bytes>, Option<Record>),
+    Last(Option<Bytes>, Option<Box<Record>>),
 }
 
 impl Answer {
     /// An answer that has begun.
-    pub(crate) fn begun(first: Bytes, flow: Flow, record: Record) -> Answer {
+    pub(crate) fn begun(first: Bytes, flow: Box<Flow>, record: Box<Record>) -> Answer {
         Answer { state: State::Flow { first: Some(first), flow, record }, late: false }
     }
 
@@ -136,7 +136,7 @@ impl Answer {
         let State::Flow { flow, mut record, .. } = std::mem::replace(&mut self.state, State::Last(None, None)) else {
             return false;
         };
-        let Flow { worker, backend, api, streamed, inflow, mut watch, slot } = flow;
+        let Flow { worker, backend, api, streamed, inflow, mut watch, slot } = *flow;
         let mut end = watch.finish();
         record.answered(&mut end);
         let said = end.error.take().or_else(|| record.trace().error.clone());

@@ -52,7 +52,7 @@ pub(crate) struct Exchange {
     own: Vec<std::ops::Range<usize>>,
     pub(crate) streamed: bool,
     app: Option<Arc<str>>,
-    pub(crate) record: Record,
+    pub(crate) record: Box<Record>,
 }
 
 enum Payload {
@@ -67,8 +67,8 @@ pub(crate) struct Begun {
     pub(crate) headers: HeaderMap,
     pub(crate) first: Bytes,
     /// What is still to come; `None` when `first` is all of it.
-    pub(crate) flow: Option<Flow>,
-    pub(crate) record: Record,
+    pub(crate) flow: Option<Box<Flow>>,
+    pub(crate) record: Box<Record>,
 }
 
 /// An answer that is an error.
@@ -78,13 +78,13 @@ pub(crate) struct Refused {
     pub(crate) body: Bytes,
     /// The same in words, for a stream that has begun already.
     pub(crate) failure: Failure,
-    pub(crate) record: Record,
+    pub(crate) record: Box<Record>,
 }
 
 /// How one attempt ended.
 enum Attempted {
     /// With an answer.
-    Begun(StatusCode, HeaderMap, Bytes, Option<Flow>),
+    Begun(StatusCode, HeaderMap, Bytes, Option<Box<Flow>>),
     /// With an error that another backend may not make.
     Again(Wrong),
     /// With an error that all would make.
@@ -113,8 +113,8 @@ impl Exchange {
         api: Api,
         parts: request::Parts,
         body: Incoming,
-        mut record: Record,
-    ) -> Result<Exchange, Box<(Failure, Record)>> {
+        mut record: Box<Record>,
+    ) -> Result<Exchange, Box<(Failure, Box<Record>)>> {
         let door = worker.door();
         if let Some(encoding) = parts.headers.get(http::header::CONTENT_ENCODING)
             && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")
@@ -304,7 +304,7 @@ impl Exchange {
                     slot.first_content();
                     self.record.trace_mut().response_bytes = first.len() as u64;
                     let flow = Flow::new(worker.clone(), backend, self.api, streamed, inflow, watch, slot);
-                    Attempted::Begun(parts.status, headers, first, Some(flow))
+                    Attempted::Begun(parts.status, headers, first, Some(Box::new(flow)))
                 }
             }
             Err(wait) => {

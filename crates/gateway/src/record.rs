@@ -29,10 +29,10 @@ impl Record {
         id: RequestId,
         unix_ms: u64,
         api: Api,
-    ) -> Record {
+    ) -> Box<Record> {
         let now = clock.now();
         metrics.begun();
-        Record {
+        Box::new(Record {
             fleet,
             metrics,
             clock,
@@ -66,7 +66,7 @@ impl Record {
                 response_bytes: 0,
                 unretriable: false,
             },
-        }
+        })
     }
 
     /// The facts so far.

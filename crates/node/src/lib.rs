@@ -1,1 +1,19 @@
-//! (being written)
+//! Runs one machine: owns every thread and task, feeds the decisions, drives the hands.
+//!
+//! [`run`] is all that a face calls. It ends when the process is told to stop, after what was running has ended.
+
+mod backends;
+mod bind;
+mod clock;
+mod doctor;
+mod files;
+pub mod logging;
+mod placing;
+mod refusal;
+mod run;
+pub mod settings;
+mod tasks;
+mod views;
+
+pub use run::run;
+pub use tasks::Tasks;

@@ -1,1 +1,10 @@
-//! (being written)
+//! A fleet in a box: real `herd` processes in front of stand-in or real inference servers, for end-to-end tests.
+//!
+//! The programs are taken from the folder that this test was built into; `cargo xtask test` builds them first.
+//! Everything started here ends with the value that stands for it.
+
+mod http;
+mod program;
+
+pub use http::{Answer, Exchange, ask, exchange, get, post, send};
+pub use program::{Fake, Herd, Program, eventually};

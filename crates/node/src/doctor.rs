@@ -1,0 +1,101 @@
+//! What may be wrong on this machine, and what to do about it.
+
+use backend::Note;
+use proto::view::CheckView;
+use proto::{BackendState, Health, Link};
+
+/// What the checks look at.
+pub(crate) struct Facts<'a> {
+    pub(crate) backends: &'a [std::sync::Arc<BackendState>],
+    pub(crate) notes: Vec<Note>,
+    pub(crate) listening: &'a [String],
+    pub(crate) traces_dropped: u64,
+    pub(crate) warnings: &'a [String],
+    pub(crate) open_files: Option<u64>,
+}
+
+/// Files that a thousand streams need: two sockets each, and some.
+const FILES_ENOUGH: u64 = 2500;
+
+pub(crate) fn checks(facts: &Facts<'_>) -> Vec<CheckView> {
+    let mut checks = vec![check("door", "ok", format!("listens at {}", facts.listening.join(", ")), None)];
+    if facts.backends.is_empty() {
+        checks.push(check(
+            "backends",
+            "problem",
+            "no inference server was found on this machine".to_owned(),
+            Some("start Ollama (`ollama serve`) or llama-server, or name one: `herd serve --backend URL`"),
+        ));
+    }
+    for backend in facts.backends {
+        let name = format!("backend {}", backend.id);
+        let at = &backend.address;
+        checks.push(match &backend.health {
+            Health::Up if backend.models.is_empty() => check(
+                &name,
+                "warning",
+                format!("{at} answers, but has no models"),
+                Some("pull one, for instance `ollama pull llama3.2`"),
+            ),
+            Health::Up => check(&name, "ok", format!("{at} answers, {} models", backend.models.len()), None),
+            Health::Loading => check(&name, "warning", format!("{at} is still loading"), None),
+            Health::Hung => check(
+                &name,
+                "problem",
+                format!("{at} takes connections but does not answer"),
+                Some("restart that server"),
+            ),
+            Health::Down { reason } => {
+                check(&name, "problem", format!("{at} is down: {reason}"), Some("start that server"))
+            }
+        });
+        if backend.link == Link::Unencrypted {
+            checks.push(check(
+                &name,
+                "warning",
+                format!("{at} is on another machine, and prompts go there unencrypted"),
+                Some("run Herd there as well instead, once machines can be paired"),
+            ));
+        }
+    }
+    for Note { place, found } in &facts.notes {
+        checks.push(check(place, "warning", found.clone(), None));
+    }
+    for warning in facts.warnings {
+        checks.push(check("settings", "warning", warning.clone(), None));
+    }
+    if facts.traces_dropped > 0 {
+        let found = format!("{} trace rows were not stored", facts.traces_dropped);
+        checks.push(check("history", "warning", found, Some("look at the disk of the data directory")));
+    }
+    if let Some(files) = facts.open_files.filter(|files| *files < FILES_ENOUGH) {
+        let found = format!("this program may open {files} files: about {} streams at once", files / 2);
+        checks.push(check("open files", "warning", found, Some("raise the limit (`ulimit -n`)")));
+    }
+    checks
+}
+
+fn check(check: &str, state: &str, found: String, advice: Option<&str>) -> CheckView {
+    CheckView { check: check.to_owned(), state: state.to_owned(), found, advice: advice.map(str::to_owned) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_machine_is_told_what_to_do() {
+        let listening = ["127.0.0.1:11435".to_owned()];
+        let facts = Facts {
+            backends: &[],
+            notes: Vec::new(),
+            listening: &listening,
+            traces_dropped: 1,
+            warnings: &[],
+            open_files: Some(1024),
+        };
+        let states: Vec<_> = checks(&facts).iter().map(|check| (check.check.clone(), check.state.clone())).collect();
+        let expected = [("door", "ok"), ("backends", "problem"), ("history", "warning"), ("open files", "warning")];
+        assert_eq!(states, expected.map(|(check, state)| (check.to_owned(), state.to_owned())));
+    }
+}

@@ -1,0 +1,79 @@
+//! How a refusal of the placement is told to a client.
+
+use std::time::Duration;
+
+use dialect::{Cause, Failure};
+use proto::Api;
+use routing::Refusal;
+
+/// What the client of `api` is told, who asked for `requested`.
+pub(crate) fn failure(refusal: &Refusal, api: Api, requested: &str) -> Failure {
+    let retry = |cause, text: String, after: Duration| {
+        let mut failure = Failure::new(cause, text);
+        failure.retry_after_s = Some(u32::try_from(after.as_secs().max(1)).unwrap_or(u32::MAX));
+        failure
+    };
+    match refusal {
+        Refusal::UnknownModel { .. } => Failure::model_not_found(api, requested),
+        Refusal::NoBackend => retry(
+            Cause::Unavailable,
+            "no inference server was found on this machine: start Ollama or llama-server, or name one with \
+             `herd serve --backend URL`"
+                .to_owned(),
+            Duration::from_secs(2),
+        ),
+        Refusal::NotSpoken { model, backends } => Failure::new(
+            Cause::Unsupported,
+            format!(
+                "model '{model}' is served by {}, which does not offer {}; Herd does not translate between APIs yet",
+                backends.join(", "),
+                api.path()
+            ),
+        ),
+        // Ollama's own words (two blanks), which clients look for.
+        Refusal::QueueFull { retry_after, .. } => retry(
+            Cause::Busy,
+            "server busy, please try again.  maximum pending requests exceeded".to_owned(),
+            *retry_after,
+        ),
+        Refusal::Unavailable { model, retry_after } => retry(
+            Cause::Unavailable,
+            format!(
+                "model '{model}' is known, but no inference server that has it answers right now; try again shortly"
+            ),
+            *retry_after,
+        ),
+        Refusal::Exhausted { tried } => retry(
+            Cause::BadGateway,
+            format!("all {tried} inference servers that could serve this failed"),
+            Duration::from_secs(2),
+        ),
+        Refusal::Draining => {
+            retry(Cause::Unavailable, "Herd is stopping on this machine".to_owned(), Duration::from_secs(5))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_refusal_has_its_status() {
+        let model = "m".to_owned();
+        let second = Duration::from_secs(1);
+        for (refusal, status, retry) in [
+            (Refusal::UnknownModel { model: model.clone() }, 404, false),
+            (Refusal::NoBackend, 503, true),
+            (Refusal::NotSpoken { model: model.clone(), backends: vec!["x (vllm)".to_owned()] }, 501, false),
+            (Refusal::QueueFull { waiting: 9, retry_after: second }, 503, true),
+            (Refusal::Unavailable { model, retry_after: Duration::ZERO }, 503, true),
+            (Refusal::Exhausted { tried: 2 }, 502, true),
+            (Refusal::Draining, 503, true),
+        ] {
+            let failure = failure(&refusal, Api::OllamaChat, "m");
+            assert_eq!(failure.status(), status, "{refusal:?}");
+            assert_eq!(failure.retry_after_s.is_some(), retry, "{refusal:?}");
+        }
+    }
+}

@@ -1,0 +1,353 @@
+//! One node from start to end.
+
+use std::net::TcpListener as StdListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use arc_swap::ArcSwap;
+use backend::{Handle, Watcher};
+use gateway::{Ask, Door, Ending, Fleet, Gauges, Limits, Placing, View, ViewError, ViewFuture};
+use proto::{BackendId, BackendState, Clock, Moment, Trace};
+use store::Store;
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
+use tokio_util::sync::CancellationToken;
+
+use crate::placing::Placer;
+use crate::settings::Settings;
+use crate::tasks::Tasks;
+use crate::{backends, bind, clock, files, logging, views};
+
+/// How long running requests may take to end after the node was told to stop. A second signal ends it at once.
+const GRACE: Duration = Duration::from_secs(60);
+/// Rows of the history that are older go.
+const KEEP: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// A running node: what the door asks, and what is shown of it.
+pub(crate) struct Node {
+    pub(crate) settings: Settings,
+    pub(crate) warnings: Vec<String>,
+    pub(crate) clock: Clock,
+    pub(crate) started: Moment,
+    pub(crate) placer: Arc<Placer>,
+    pub(crate) watch: Handle,
+    pub(crate) store: Store,
+    pub(crate) backends: Arc<ArcSwap<Vec<Arc<BackendState>>>>,
+    pub(crate) listening: Vec<String>,
+    pub(crate) stopping: CancellationToken,
+    pub(crate) cores: usize,
+    pub(crate) open_files: Option<u64>,
+    me: std::sync::Weak<Node>,
+}
+
+/// Runs this machine's node until it is told to stop. Blocks; makes its own threads and waits for all of them.
+///
+/// # Errors
+/// The data directory or the port cannot be had, or a setting names no place. Each error says what to do.
+pub fn run(settings: Settings, warnings: Vec<String>) -> anyhow::Result<()> {
+    let clock = clock::clock();
+    std::fs::create_dir_all(&settings.data_dir)
+        .with_context(|| format!("making the data directory {}", settings.data_dir.display()))?;
+    let (store, writer) = Store::open(
+        store::Settings {
+            dir: settings.data_dir.clone(),
+            node_id: settings.node_name.clone(),
+            node_key: String::new(),
+            keep: KEEP,
+            max_bytes: settings.history_mb.saturating_mul(1_000_000),
+        },
+        clock,
+    )?;
+    let _logging = logging::start(&settings.data_dir, &settings.log_level, true)?;
+    for warning in &warnings {
+        tracing::warn!("{warning}");
+    }
+    let open_files = raise_open_files();
+    let listeners = bind::listeners(settings.host, settings.port)?;
+    let token = files::control_token(&settings.data_dir)?;
+    let writer = std::thread::Builder::new()
+        .name("store".to_owned())
+        .spawn(move || writer.run())
+        .context("starting the thread of the store")?;
+    let runtime = runtime().context("starting the node's runtime")?;
+    let ended = runtime.block_on(serve(settings, warnings, clock, store.clone(), listeners, token, open_files));
+    store.close();
+    drop(store);
+    if writer.join().is_err() {
+        tracing::error!("the store's thread panicked; the last rows may be lost");
+    }
+    tracing::info!("stopped");
+    ended
+}
+
+async fn serve(
+    settings: Settings,
+    warnings: Vec<String>,
+    clock: Clock,
+    store: Store,
+    listeners: Vec<StdListener>,
+    token: String,
+    open_files: Option<u64>,
+) -> anyhow::Result<()> {
+    let seed = files::seed();
+    let instance = format!("{:016x}", files::seed());
+    let listening: Vec<String> =
+        listeners.iter().filter_map(|listener| listener.local_addr().ok()).map(|address| address.to_string()).collect();
+    let host_name = gethostname::gethostname().to_string_lossy().into_owned();
+    let queue = routing::Settings { queue_size: settings.queue_size.get(), queue_wait: settings.queue_wait };
+    let placer = Placer::new(queue, seed, clock);
+    let known = Arc::new(ArcSwap::from_pointee(Vec::new()));
+    let stopping = CancellationToken::new();
+    // The door needs the node, and the news of backends need the door.
+    let (news, mut told) = tokio::sync::watch::channel(Vec::new());
+    let watch_settings = backend::Settings {
+        places: backends::places(&settings)?,
+        cloud_models: settings.cloud_models,
+        own_id: instance.clone(),
+    };
+    let (watcher, watch) = Watcher::new(watch_settings, clock, Box::new(move |now| drop(news.send(now))));
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let door_settings = gateway::Settings {
+        node_name: settings.node_name.clone(),
+        host_name,
+        instance,
+        token,
+        max_retries: settings.max_retries,
+        hold: Duration::from_secs(20),
+        limits: Limits::default(),
+    };
+    let node = Arc::new_cyclic(|me| Node {
+        settings,
+        warnings,
+        clock,
+        started: clock.now(),
+        placer: placer.clone(),
+        watch: watch.clone(),
+        store,
+        backends: known.clone(),
+        listening,
+        stopping: stopping.clone(),
+        cores,
+        open_files,
+        me: me.clone(),
+    });
+    let door = Door::new(node.clone(), door_settings, clock, seed);
+
+    let mut tasks = Tasks::new(CancellationToken::new());
+    tasks.spawn("watcher", |stop| watcher.run(stop));
+    tasks.spawn("router's timer", {
+        let placer = placer.clone();
+        |stop| async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = placer.keep_time() => {}
+            }
+        }
+    });
+    tasks.spawn("backend news", {
+        let (door, placer) = (door.clone(), placer.clone());
+        |stop| async move {
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    changed = told.changed() => {
+                        if changed.is_err() {
+                            // The watcher has ended, which only happens at the end of the node.
+                            stop.cancelled().await;
+                            return;
+                        }
+                        let backends: Vec<Arc<BackendState>> = told.borrow_and_update().clone();
+                        known.store(Arc::new(backends.clone()));
+                        door.backends_changed(&backends);
+                        placer.backends(backends);
+                    }
+                }
+            }
+        }
+    });
+    tasks.spawn("sleep", |stop| notice_sleep(watch.clone(), stop));
+
+    // Clients that come now wait in the listeners' queues for what the first look finds.
+    watch.first_look().await;
+    let workers = start_workers(&door, listeners, cores, &stopping)?;
+    tracing::info!(addresses = node.listening.join(", "), node = node.settings.node_name, "listening");
+
+    told_to_stop().await?;
+    tracing::info!("stopping: no new requests, what is running may finish (again to stop at once)");
+    stopping.cancel();
+    placer.drain();
+    let all_ended = tokio::task::spawn_blocking(move || {
+        for worker in workers {
+            if worker.join().is_err() {
+                tracing::error!("a worker thread panicked");
+            }
+        }
+    });
+    tokio::select! {
+        _ = all_ended => {}
+        again = told_to_stop() => {
+            again?;
+            tracing::warn!("stopping at once");
+        }
+    }
+    tasks.shutdown(Duration::from_secs(5)).await;
+    Ok(())
+}
+
+/// One thread with a runtime of its own per worker: a request stays on one thread from its first byte to its last.
+fn start_workers(
+    door: &Arc<Door>,
+    listeners: Vec<StdListener>,
+    cores: usize,
+    stop: &CancellationToken,
+) -> anyhow::Result<Vec<std::thread::JoinHandle<()>>> {
+    // Carrying bytes takes microseconds per request; more threads would only take cores from the models.
+    let count = (cores / 2).clamp(1, 4);
+    let mut workers = Vec::new();
+    for number in 0..count {
+        let own: Vec<StdListener> = listeners
+            .iter()
+            .map(StdListener::try_clone)
+            .collect::<Result<_, _>>()
+            .context("sharing the door's port")?;
+        let (worker, stop) = (door.worker(), stop.clone());
+        let runtime = runtime().context("starting a worker's runtime")?;
+        let thread = std::thread::Builder::new().name(format!("door-{number}")).spawn(move || {
+            runtime.block_on(async {
+                let own: Result<Vec<TcpListener>, _> = own.into_iter().map(TcpListener::from_std).collect();
+                match own {
+                    Ok(own) => worker.serve(own, stop, GRACE).await,
+                    Err(error) => tracing::error!(%error, "a worker cannot listen"),
+                }
+            });
+            runtime.shutdown_background();
+        });
+        workers.push(thread.context("starting a worker thread")?);
+    }
+    Ok(workers)
+}
+
+fn runtime() -> std::io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().max_blocking_threads(4).thread_keep_alive(Duration::from_secs(5)).build()
+}
+
+/// After sleep everything that was known is old.
+async fn notice_sleep(watch: Handle, stop: CancellationToken) {
+    let mut slept = clock::slept();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(Duration::from_secs(5)) => {}
+        }
+        let now = clock::slept();
+        let asleep = now.saturating_sub(slept);
+        slept = now;
+        if asleep > Duration::from_secs(2) {
+            tracing::info!(seconds = asleep.as_secs(), "this machine was asleep; looking at everything anew");
+            watch.refresh_all();
+        }
+    }
+}
+
+#[cfg(unix)]
+async fn told_to_stop() -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+async fn told_to_stop() -> anyhow::Result<()> {
+    tokio::signal::ctrl_c().await.context("listening for Ctrl-C")
+}
+
+/// Takes as many file descriptors as the system lets this user have: each stream needs two. Tells how many.
+#[cfg(unix)]
+fn raise_open_files() -> Option<u64> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    // macOS refuses more than OPEN_MAX although its hard limit says "unlimited".
+    let wanted = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX).min(if cfg!(target_vendor = "apple") {
+        10_240
+    } else {
+        1 << 20
+    });
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_some_and(|current| current < wanted) {
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum });
+    }
+    getrlimit(Resource::Nofile).current
+}
+
+#[cfg(not(unix))]
+fn raise_open_files() -> Option<u64> {
+    None
+}
+
+impl Fleet for Node {
+    fn place(&self, ask: Ask) -> Placing {
+        match self.me.upgrade() {
+            Some(me) => {
+                let fleet: Arc<dyn Fleet> = me;
+                self.placer.place(&fleet, ask)
+            }
+            None => Placing::Now(Err(crate::refusal::failure(&routing::Refusal::Draining, ask.api, ""))),
+        }
+    }
+
+    fn first_content(&self, key: u64) {
+        self.placer.first_content(key);
+    }
+
+    fn finish(&self, key: u64, ending: Ending) {
+        self.placer.finish(key, ending);
+    }
+
+    fn report(&self, trace: Trace) {
+        self.store.record(trace);
+    }
+
+    fn suspect(&self, backend: &BackendId) {
+        self.watch.suspect(backend);
+    }
+
+    fn refresh(&self, backend: &BackendId) {
+        self.watch.refresh(backend);
+    }
+
+    fn view(&self, view: View) -> ViewFuture {
+        if let Some(answer) = self.quick_view(&view) {
+            return Box::pin(std::future::ready(answer));
+        }
+        let store = self.store.clone();
+        Box::pin(async move {
+            tokio::task::spawn_blocking(move || views::stored_view(&store, view))
+                .await
+                .unwrap_or_else(|error| Err(ViewError::Failed(error.to_string())))
+        })
+    }
+
+    fn gauges(&self) -> Gauges {
+        let backends = self.backends.load();
+        let (in_flight, queued) = self.placer.look(|router| (router.in_flight(), router.queued()));
+        Gauges {
+            in_flight: in_flight.into(),
+            queued: queued.into(),
+            traces_dropped: self.store.dropped(),
+            backends: self.placer.look(|router| {
+                backends
+                    .iter()
+                    .map(|backend| {
+                        let load = router.load(&backend.id).into();
+                        (backend.id.to_string(), backend.health.is_up(), load, backend.models.len() as u64)
+                    })
+                    .collect()
+            }),
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Programs under test, as processes.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::http::{get, post};
+
+/// How long anything may take that is expected to happen. Generous: these machines are busy.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until `look` finds something.
+///
+/// # Panics
+/// If it does not within a minute; `what` says what was waited for.
+pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    #[allow(clippy::disallowed_methods, reason = "tests wait in real time")]
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        #[allow(clippy::disallowed_methods, reason = "tests wait in real time")]
+        let late = Instant::now() > end;
+        assert!(!late, "waited in vain for: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A process that ends with this value.
+pub struct Program(Child);
+
+impl Program {
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Sends a signal, by its name: `KILL`, `TERM`, `STOP`, `CONT`.
+    ///
+    /// # Panics
+    /// If there is no `kill`.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status();
+        assert!(status.expect("kill is on every system these tests run on").success());
+    }
+
+    /// Waits for the end and tells the exit code; `None` after a signal.
+    pub fn wait(&mut self) -> Option<i32> {
+        self.0.wait().ok().and_then(|status| status.code())
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A `fake-ollama`.
+pub struct Fake {
+    /// Its process.
+    pub program: Program,
+    /// `http://127.0.0.1:PORT`
+    pub url: String,
+}
+
+impl Fake {
+    /// Starts one with these flags, on a free port.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn start(flags: &[&str]) -> Fake {
+        Fake::start_at(0, flags)
+    }
+
+    /// Starts one on this port.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn start_at(port: u16, flags: &[&str]) -> Fake {
+        let mut child = Command::new(binary("fake-ollama"))
+            .args(["--port", &port.to_string()])
+            .args(flags)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("fake-ollama can be started");
+        let mut line = String::new();
+        let out = child.stdout.take().expect("its output is a pipe");
+        BufReader::new(out).read_line(&mut line).expect("its output can be read");
+        let url = line.trim().strip_prefix("listening on ").expect("it says where it listens").to_owned();
+        Fake { program: Program(child), url }
+    }
+
+    /// The port that it listens on.
+    pub fn port(&self) -> u16 {
+        self.url.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).expect("a port is a number")
+    }
+
+    /// Makes it fail; see `fake-ollama`'s faults.
+    pub fn fault(&self, fault: &Value) {
+        let answer = post(&format!("{}/_fake/faults", self.url), fault);
+        assert!(answer.status < 300, "{answer:?}");
+    }
+
+    /// What it is doing.
+    pub fn state(&self) -> Value {
+        get(&format!("{}/_fake/state", self.url)).json()
+    }
+
+    /// What it was asked for inference, newest last.
+    pub fn requests(&self) -> Vec<Value> {
+        let all = get(&format!("{}/_fake/requests", self.url)).json();
+        let rows = all.as_array().cloned().or_else(|| all["requests"].as_array().cloned()).unwrap_or_default();
+        rows.into_iter().filter(|row| row["method"] == "POST" && row["path"] != "/api/show").collect()
+    }
+}
+
+/// A running `herd serve`.
+pub struct Herd {
+    /// Its process.
+    pub program: Program,
+    /// `http://127.0.0.1:PORT`
+    pub url: String,
+    /// Its data directory.
+    pub dir: tempfile::TempDir,
+}
+
+impl Herd {
+    /// Starts one that uses these backends and no others, and waits until it knows a model of each.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn start(backends: &[&str]) -> Herd {
+        Herd::start_with(backends, &[])
+    }
+
+    /// Starts one with more variables set.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn start_with(backends: &[&str], vars: &[(&str, &str)]) -> Herd {
+        let dir = tempfile::tempdir().expect("a temporary directory can be made");
+        let port = free_port();
+        // Nobody listens on port 9 here, so the Ollama of the machine that runs the tests is left alone.
+        let mut command = Command::new(binary("herd"));
+        command.args(["serve", "--port", &port.to_string()]).env("FLEET_DATA_DIR", dir.path());
+        command.env("FLEET_NODE_OLLAMA_HOST", "127.0.0.1:9").env("FLEET_MDNS", "off").env("FLEET_NODE_ID", "box");
+        command.env("FLEET_BACKENDS", backends.join(",")).envs(vars.iter().copied());
+        if std::env::var_os("HERD_TEST_LOGS").is_none() {
+            command.stderr(Stdio::null());
+        }
+        let mut program = Program(command.spawn().expect("herd can be started"));
+        let url = format!("http://127.0.0.1:{port}");
+        eventually("herd to answer and know its backends", || {
+            assert!(program.0.try_wait().ok().flatten().is_none(), "herd ended; set HERD_TEST_LOGS=1 to see why");
+            let status = crate::http::try_get(&format!("{url}/fleet/self"))?.json();
+            let up = status["backends"].as_array()?.iter().filter(|backend| backend["health"] == "up").count();
+            (up >= backends.len()).then_some(())
+        });
+        Herd { program, url, dir }
+    }
+
+    /// A path at its door.
+    pub fn at(&self, path: &str) -> String {
+        format!("{}{path}", self.url)
+    }
+
+    /// The trace of a request, once it is there.
+    pub fn trace(&self, request_id: &str) -> Value {
+        eventually("the trace of a request", || {
+            let answer = get(&self.at(&format!("/fleet/traces/{request_id}")));
+            (answer.status == 200).then(|| answer.json())
+        })
+    }
+}
+
+fn binary(name: &str) -> PathBuf {
+    let own = std::env::current_exe().expect("a running program has a path");
+    let folder = own.parent().and_then(|deps| deps.parent()).expect("tests lie in target/<profile>/deps");
+    let path = folder.join(name).with_extension(std::env::consts::EXE_EXTENSION);
+    assert!(path.exists(), "{} is not built: run `cargo build --bins` first, or `cargo xtask test`", path.display());
+    path
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
+    listener.local_addr().expect("a listener has an address").port()
+}
