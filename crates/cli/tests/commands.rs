@@ -224,7 +224,7 @@ fn why_tells_the_story() {
     let more = json!({
         "candidates": [
             {"backend": "ollama", "in_flight": 1, "slots": 2, "loaded": true, "thermal": 50.0, "queue_depth": -6.0},
-            {"backend": "llama-server", "in_flight": 0, "slots": 4, "loaded": false, "thermal": 10.0, "queue_depth": 0.0}
+            {"backend": "llama-server", "in_flight": 0, "slots": 4, "loaded": false, "thermal": 10.0, "queue_depth": -0.0}
         ],
         "attempts": [
             {"backend": "llama-server", "error": "connection refused", "took_ms": 1.25},

@@ -97,12 +97,13 @@ fn candidates(candidates: &[Candidate]) -> Table {
     let mut table =
         Table::new(&[("BACKEND", Left), ("MODEL", Left), ("BUSY", Right), ("POINTS", Right), ("FROM", Left)]);
     for candidate in candidates {
-        let parts = format!("{:+} heat, {:+} queue", candidate.thermal, candidate.queue_depth);
+        // Adding zero makes a plain zero of a negative one.
+        let parts = format!("{:+} heat, {:+} queue", candidate.thermal + 0.0, candidate.queue_depth + 0.0);
         table.row([
             candidate.backend.to_string(),
             if candidate.loaded { "in memory".to_owned() } else { "on disk".to_owned() },
             format!("{} of {}", candidate.in_flight, candidate.slots),
-            format!("{}", candidate.total()),
+            (candidate.total() + 0.0).to_string(),
             parts,
         ]);
     }
