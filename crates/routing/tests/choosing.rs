@@ -5,8 +5,8 @@ mod fixture;
 use std::time::Duration;
 
 use fixture::*;
-use proto::{Api, ApiSet, BackendKind, BackendState, Health, ModelName};
-use routing::{Ask, Ending, Input, Settings};
+use proto::{Api, ApiSet, BackendKind, BackendState, Candidate, Health, ModelName};
+use routing::{Ask, Ending, Grant, Input, Settings};
 
 fn chatless(state: BackendState) -> BackendState {
     BackendState { speaks: ApiSet::of(&[Api::Embeddings]), ..state }
@@ -105,18 +105,22 @@ fn equals_take_turns() {
 #[test]
 fn a_decision_is_kept_with_its_points() {
     let mut bench = Bench::new(vec![told("a", 8, &["m"]), told("b", 8, &["m*"]), told("c", 1, &["m"])]);
-    bench.warm(&["m"], 8);
-    for key in 0..13 {
+    for key in 0..7 {
         bench.arrive(key, &["m"]);
     }
+    let seen = |grant: &Grant| -> Vec<_> {
+        let points = |c: &Candidate| (c.backend.to_string(), c.in_flight, c.slots, c.loaded, c.thermal, c.queue_depth);
+        grant.candidates.iter().map(points).collect()
+    };
     let grant = bench.arrive(20, &["m"]).unwrap().grant().unwrap();
-    let seen: Vec<_> = grant
-        .candidates
-        .iter()
-        .map(|c| (c.backend.as_str(), c.in_flight, c.slots, c.loaded, c.thermal, c.queue_depth))
-        .collect();
-    assert_eq!(seen, [("b", 6, 8, true, 50.0, -30.0), ("a", 6, 8, false, 10.0, -30.0)]);
+    let (a, b) = (("a".to_owned(), 3, 8, false, 10.0, -18.0), ("b".to_owned(), 3, 8, true, 50.0, -18.0));
+    assert_eq!(seen(&grant), [b, a], "c is full and therefore none");
     assert_eq!((grant.backend.id.as_str(), grant.queued), ("b", Duration::ZERO));
+
+    let mut bench = Bench::new(vec![told("a", 16, &["m"])]);
+    bench.warm(&["m"], 2);
+    let last = (0..9).map(|key| bench.arrive(key, &["m"]).unwrap().grant().unwrap()).last().unwrap();
+    assert_eq!(seen(&last), [("a".to_owned(), 8, 16, false, 10.0, -30.0)]);
 }
 
 #[test]
