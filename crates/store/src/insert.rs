@@ -112,3 +112,105 @@ fn one(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use proptest::strategy::ValueTree as _;
+    use proto::{Api, Attempt, BackendId, Candidate, RequestId};
+
+    use super::*;
+    use crate::{read, report, schema};
+
+    /// Any text, long ones and control characters included.
+    fn text() -> impl Strategy<Value = String> {
+        prop_oneof![any::<String>(), "[\\x00-\\x7fäö€🦙]{0,40}", (0..3000_usize).prop_map(|length| "ü".repeat(length))]
+    }
+
+    fn trace() -> impl Strategy<Value = Trace> {
+        let texts = (text(), text(), text(), text(), proptest::collection::vec(text(), 0..80));
+        let numbers = (any::<f64>(), any::<f64>(), any::<u64>(), any::<u64>(), any::<u16>(), any::<bool>());
+        (texts, numbers, 0..Api::ALL.len(), 0..100_usize).prop_map(|(texts, numbers, api, count)| {
+            let (one, two, three, four, tags) = texts;
+            let (real, other_real, whole, other_whole, status, flag) = numbers;
+            let backend = BackendId::new(one.as_str());
+            let candidate = Candidate {
+                backend: backend.clone(),
+                in_flight: 1,
+                slots: u32::MAX,
+                loaded: flag,
+                thermal: real,
+                queue_depth: other_real,
+            };
+            let attempt = Attempt { backend: backend.clone(), error: flag.then(|| two.clone()), took_ms: real };
+            Trace {
+                request_id: RequestId::new(whole, other_whole),
+                unix_ms: whole,
+                api: Api::ALL[api],
+                model: one,
+                original_model: two.clone(),
+                backend: flag.then_some(backend),
+                candidates: vec![candidate; count],
+                outcome: if flag { Outcome::Completed } else { Outcome::Incomplete },
+                status,
+                latency_ms: real,
+                ttft_ms: Some(other_real),
+                queued_ms: real,
+                prompt_tokens: Some(whole),
+                completion_tokens: Some(other_whole),
+                estimated_tokens: whole,
+                attempts: vec![attempt; count],
+                fallback_used: flag,
+                client_ip: three.clone(),
+                error: Some(four.clone()),
+                finish_reason: Some(three.clone()),
+                app: Some(four),
+                tags,
+                request_bytes: whole,
+                response_bytes: other_whole,
+                unretriable: flag,
+            }
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn any_trace_is_stored_within_bounds_and_read_back(traces in proptest::collection::vec(trace(), 1..4)) {
+            let mut connection = Connection::open_in_memory().unwrap();
+            schema::migrate(&mut connection).unwrap();
+            let author = Author { node_id: "studio".to_owned(), node_key: "key".to_owned() };
+            let left_out = batch(&mut connection, &author, &mut Json::default(), &traces).unwrap();
+            prop_assert_eq!(left_out, 0);
+            prop_assert_eq!(read::traces(&connection, 10).unwrap().len(), traces.len());
+            for trace in &traces {
+                let why = read::why(&connection, trace.request_id.as_str()).unwrap().unwrap();
+                prop_assert!(why.trace.model.len() <= 256 && trace.model.starts_with(&why.trace.model));
+                prop_assert!(why.trace.error_message.is_some_and(|error| error.len() <= 1024));
+                prop_assert!(why.trace.tags.len() == trace.tags.len().min(64));
+                prop_assert!(why.trace.tags.iter().all(|tag| tag.len() <= 256));
+                prop_assert!(why.attempts.len() <= 64 && why.candidates.len() <= 64);
+                if trace.latency_ms.is_finite() {
+                    prop_assert_eq!(why.trace.latency_ms, Some(trace.latency_ms));
+                }
+            }
+            read::overview(&connection, 0.0).unwrap();
+            for report in [report::trends, report::models, report::usage, report::apps, report::apps_daily] {
+                report(&connection, 30, 1e9).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_that_a_table_refuses_does_not_take_the_others_with_it() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        schema::migrate(&mut connection).unwrap();
+        connection.execute_batch("CREATE UNIQUE INDEX theirs ON request_traces (request_id)").unwrap();
+        let author = Author { node_id: "studio".to_owned(), node_key: "key".to_owned() };
+        let mut runner = proptest::test_runner::TestRunner::deterministic();
+        let trace = trace().new_tree(&mut runner).unwrap().current();
+        let other = Trace { request_id: RequestId::new(1, 1), ..trace.clone() };
+        let left_out = batch(&mut connection, &author, &mut Json::default(), &[trace.clone(), trace, other]).unwrap();
+        assert_eq!((left_out, read::traces(&connection, 10).unwrap().len()), (1, 2));
+    }
+}

@@ -99,3 +99,102 @@ fn shrink(connection: &Connection) -> Result<(), rusqlite::Error> {
     while rows.next()?.is_some() {}
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema;
+
+    /// A database with one trace and one observation per second, of about a kilobyte together.
+    fn filled(seconds: u32) -> (tempfile::TempDir, Connection) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut connection = Connection::open(dir.path().join("x.db")).unwrap();
+        connection.pragma_update(None, "auto_vacuum", "INCREMENTAL").unwrap();
+        schema::migrate(&mut connection).unwrap();
+        let change = connection.transaction().unwrap();
+        for second in 0..seconds {
+            change
+                .execute(
+                    "INSERT INTO request_traces (request_id, model, original_model, node_id, status, timestamp, tags)
+                     VALUES (?1, 'tiny', 'tiny', 'studio', 'completed', ?1, hex(zeroblob(450)))",
+                    [second],
+                )
+                .unwrap();
+            change
+                .execute(
+                    "INSERT INTO latency_observations (node_id, model_name, latency_ms, timestamp)
+                     VALUES ('studio', 'tiny', 1, ?1)",
+                    [second],
+                )
+                .unwrap();
+        }
+        change.commit().unwrap();
+        (dir, connection)
+    }
+
+    fn clean(connection: &mut Connection, oldest: f64, max_bytes: u64) -> usize {
+        (0..10_000).take_while(|_| slice(connection, oldest, max_bytes).unwrap()).count()
+    }
+
+    fn range(connection: &Connection, table: &str) -> (u32, Option<u32>) {
+        connection
+            .query_row(&format!("SELECT count(*), CAST(min(timestamp) AS INTEGER) FROM {table}"), [], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
+            .unwrap()
+    }
+
+    #[test]
+    fn rows_that_are_too_old_go_in_slices() {
+        let (_dir, mut connection) = filled(5000);
+        assert!(slice(&mut connection, 4900.0, u64::MAX).unwrap());
+        assert_eq!(range(&connection, "request_traces"), (3000, Some(2000)));
+        clean(&mut connection, 4900.0, u64::MAX);
+        assert_eq!(range(&connection, "request_traces"), (100, Some(4900)));
+        assert_eq!(range(&connection, "latency_observations"), (100, Some(4900)));
+        assert_eq!(clean(&mut connection, 4900.0, u64::MAX), 0, "then there is nothing to do");
+    }
+
+    #[test]
+    fn the_oldest_go_first_and_the_file_shrinks_below_its_limit() {
+        let (dir, mut connection) = filled(10_000);
+        let length = || std::fs::metadata(dir.path().join("x.db")).unwrap().len();
+        assert!(length() > 9_000_000);
+        clean(&mut connection, 0.0, 5_000_000);
+        assert!(length() <= 5_000_000, "{}", length());
+        let (traces, oldest) = range(&connection, "request_traces");
+        assert_eq!(oldest, Some(10_000 - traces));
+        assert!(traces > 1000, "{traces}");
+        assert_eq!(range(&connection, "latency_observations").1, oldest);
+        assert_eq!(clean(&mut connection, 0.0, 5_000_000), 0, "then there is nothing to do");
+    }
+
+    #[test]
+    fn a_limit_that_cannot_be_kept_ends_with_an_empty_table() {
+        let (_dir, mut connection) = filled(300);
+        assert!(clean(&mut connection, 0.0, 0) < 100);
+        assert_eq!(range(&connection, "request_traces"), (0, None));
+        assert_eq!(range(&connection, "latency_observations"), (0, None));
+    }
+
+    #[test]
+    fn a_file_that_cannot_shrink_keeps_what_fits() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_other, mut connection) = filled(10_000);
+        connection.execute("VACUUM INTO ?1", [dir.path().join("y.db").to_str().unwrap()]).unwrap();
+        connection = Connection::open(dir.path().join("y.db")).unwrap();
+        connection.execute_batch("PRAGMA auto_vacuum = NONE; VACUUM").unwrap();
+        assert!(clean(&mut connection, 0.0, 5_000_000) < 100);
+        assert!(range(&connection, "request_traces").0 > 1000);
+    }
+
+    #[test]
+    fn benchmarks_are_kept_however_old() {
+        let (_dir, mut connection) = filled(0);
+        for run in 0..BENCHMARK_RUNS + 10 {
+            connection.execute("INSERT INTO benchmark_runs (run_id, timestamp) VALUES (?1, ?1)", [run]).unwrap();
+        }
+        clean(&mut connection, 1e9, 0);
+        assert_eq!(range(&connection, "benchmark_runs"), (1000, Some(10)));
+    }
+}

@@ -138,8 +138,8 @@ mod tests {
     fn the_newest_version_is_the_last_migration() {
         let mut connection = Connection::open_in_memory().unwrap();
         migrate(&mut connection).unwrap();
-        let version: usize = connection.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
-        assert_eq!(version, NEWEST);
+        let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+        assert_eq!(version, NEWEST as i64);
     }
 
     #[test]
