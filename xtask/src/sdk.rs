@@ -48,7 +48,7 @@ fn against(
     };
     for language in languages {
         println!("== {} clients, Herd before {backend}", language.name);
-        let mut suite = language.suite()?;
+        let mut suite = language.suite(scene.backend())?;
         suite.envs(scene.variables());
         tally.run(&format!("{} clients, Herd before {backend}", language.name), &mut suite)?;
     }

@@ -6,18 +6,15 @@ import { test } from "node:test";
 import { Ollama } from "ollama";
 
 import {
-  CALL_MODEL, DIRECT_URL, EMBED_MODEL, HERD_URL, MODEL, THINK_MODEL, all, generationEndsWhenTheClientLeaves, messages,
-  onOllama, plain, same, sameError, schema, tools,
+  CALL_MODEL, DIRECT_URL, EMBED_MODEL, HERD_URL, MODEL, THINK_MODEL, all, generationEndsWhenTheClientLeaves, messages, plain,
+  same, sameError, schema, tools,
 } from "./both.mjs";
 
 const both = { direct: new Ollama({ host: DIRECT_URL }), herd: new Ollama({ host: HERD_URL }) };
 const steady = { model: MODEL, messages, options: { temperature: 0 } };
 const sorted = (models) => plain(models).sort((a, b) => (a.model < b.model ? -1 : 1));
 
-/** A test that only an Ollama can pass. */
-const on = (name, check) => onOllama && test(name, check);
-
-on("list, show and ps", async () => {
+test("list, show and ps", async () => {
   await both.herd.generate({ model: MODEL, prompt: "Hello" });
   const models = await same(both, async (c) => sorted((await c.list()).models));
   assert.ok(models.some(({ model }) => model.replace(/:latest$/, "") === MODEL));
@@ -26,53 +23,53 @@ on("list, show and ps", async () => {
   assert.ok(running.length > 0);
 });
 
-on("chat, whole and streamed", async () => {
+test("chat, whole and streamed", async () => {
   const answer = await same(both, (c) => c.chat(steady));
   assert.ok(answer.message.content);
   const records = await same(both, async (c) => all(await c.chat({ ...steady, stream: true })));
   assert.ok(records.at(-1).done);
 });
 
-on("tool call", async () => {
+test("tool call", async () => {
   const answer = await same(both, (c) => c.chat({ ...steady, model: CALL_MODEL, tools }));
   assert.equal(answer.message.tool_calls[0].function.name, "weather");
 });
 
-on("format", async () => {
+test("format", async () => {
   const answer = await same(both, (c) => c.chat({ ...steady, format: schema }));
   assert.equal(typeof JSON.parse(answer.message.content), "object");
 });
 
-on("think", async () => {
+test("think", async () => {
   assert.ok((await same(both, (c) => c.chat({ ...steady, model: THINK_MODEL, think: true }))).message.thinking);
 });
 
-on("generate, whole and streamed", async () => {
+test("generate, whole and streamed", async () => {
   const options = { model: MODEL, prompt: "Hello", options: { temperature: 0 } };
   assert.ok((await same(both, (c) => c.generate(options))).response);
   await same(both, async (c) => all(await c.generate({ ...options, stream: true })));
 });
 
-on("embed", async () => {
+test("embed", async () => {
   const answer = await same(both, (c) => c.embed({ model: EMBED_MODEL, input: ["one", "two"] }));
   assert.equal(answer.embeddings.length, 2);
 });
 
-on("unknown model", async () => {
+test("unknown model", async () => {
   const error = await sameError(both, (c) => c.chat({ ...steady, model: "no-such-model" }));
   assert.equal(error.status_code, 404);
   await sameError(both, async (c) => all(await c.chat({ ...steady, model: "no-such-model", stream: true })));
 });
 
-on("bad option", async () => {
+test("bad option", async () => {
   await sameError(both, (c) => c.chat({ ...steady, options: { temperature: "hot" } }));
 });
 
-on("unload", async () => {
+test("unload", async () => {
   assert.equal((await same(both, (c) => c.generate({ model: MODEL, prompt: "", keep_alive: 0 }))).done_reason, "unload");
 });
 
-on("leaving ends the generation", () =>
+test("leaving ends the generation", () =>
   generationEndsWhenTheClientLeaves(async (model) => {
     const stream = await both.herd.chat({ ...steady, model, stream: true });
     let count = 0;

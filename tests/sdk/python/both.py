@@ -41,7 +41,7 @@ CHANGING = {
 def plain(value):
     """`value` as JSON has it, with the type's name in place of whatever changes from answer to answer."""
     if hasattr(value, "model_dump"):
-        value = value.model_dump()
+        value = value.model_dump(warnings=False)
     if isinstance(value, dict):
         return {key: type(one).__name__ if key in CHANGING else plain(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):

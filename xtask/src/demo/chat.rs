@@ -30,9 +30,12 @@ impl Shown {
 pub(crate) fn ask(door: SocketAddr, model: &str, ollama: bool) -> Result<Shown> {
     let messages = json!([{"role": "user", "content": QUESTION}]);
     let (path, body) = if ollama {
-        ("/api/chat", json!({"model": model, "messages": messages, "options": {"num_predict": 300}}))
+        ("/api/chat", json!({"model": model, "messages": messages, "options": {"num_predict": 300, "temperature": 0}}))
     } else {
-        ("/v1/chat/completions", json!({"model": model, "messages": messages, "max_tokens": 300, "stream": true}))
+        (
+            "/v1/chat/completions",
+            json!({"model": model, "messages": messages, "max_tokens": 300, "temperature": 0, "stream": true}),
+        )
     };
     let mut answer =
         http::call(door, "POST", path, &[], body.to_string().as_bytes(), PATIENCE).context("asking herd")?;

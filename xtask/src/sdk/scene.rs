@@ -116,6 +116,11 @@ impl Scene {
         bail!("herd does not list {model} after {} s:\n{}", (STEP * STEPS).as_secs(), text(&log));
     }
 
+    /// `ollama` or `llama-server`: whose APIs are asked.
+    pub(crate) fn backend(&self) -> &'static str {
+        self.names[0].1
+    }
+
     /// What the suites are told.
     pub(crate) fn variables(&self) -> impl Iterator<Item = (&str, &str)> {
         self.names.iter().copied().chain([("HERD_URL", self.herd.as_str()), ("DIRECT_URL", self.direct.as_str())])
