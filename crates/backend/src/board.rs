@@ -1,8 +1,9 @@
 //! The one place where all that is seen comes together: names backends, and tells the node when something changed.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use proto::{BackendId, BackendKind, BackendState, Health, Link};
 use tokio::sync::{Notify, watch};
@@ -38,6 +39,8 @@ pub(crate) struct Board {
     telling: Mutex<()>,
     on_change: OnChange,
     settled: watch::Sender<bool>,
+    /// The longest that the first look may take, in milliseconds.
+    first_look_ms: AtomicU64,
 }
 
 /// A place, and what asks for a look at it.
@@ -74,7 +77,16 @@ impl Board {
             telling: Mutex::new(()),
             on_change,
             settled: watch::Sender::new(false),
+            first_look_ms: AtomicU64::new(0),
         }
+    }
+
+    pub(crate) fn limit_first_look(&self, limit: Duration) {
+        self.first_look_ms.store(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    pub(crate) fn first_look(&self) -> Duration {
+        Duration::from_millis(self.first_look_ms.load(Ordering::Relaxed))
     }
 
     pub(crate) fn places(&self) -> impl Iterator<Item = &Place> {
@@ -248,4 +260,4 @@ fn same(a: &BackendState, b: &BackendState) -> bool {
 }
 
 #[cfg(test)]
-mod tests {}
+mod tests;

@@ -186,6 +186,13 @@ fn told(props: &Value) -> Told {
     let sees = |key: &str| modalities.get(key).and_then(Value::as_bool) == Some(true);
     let mut capabilities = vec![Capability::Completion];
     capabilities.extend(props.get("chat_template").and_then(Value::as_str).into_iter().flat_map(template_capabilities));
+    // Newer versions have tried the template out, which tells more than reading it.
+    let tried = props.get("chat_template_caps").and_then(|caps| caps.get("supports_tools")?.as_bool());
+    if tried == Some(false) {
+        capabilities.retain(|capability| *capability != Capability::Tools);
+    } else if tried == Some(true) && !capabilities.contains(&Capability::Tools) {
+        capabilities.push(Capability::Tools);
+    }
     capabilities.extend(sees("vision").then_some(Capability::Vision));
     capabilities.extend(sees("audio").then_some(Capability::Audio));
     Told {
@@ -257,4 +264,4 @@ fn argument<'a>(entry: &'a Value, names: &[&str]) -> Option<&'a str> {
 }
 
 #[cfg(test)]
-mod tests {}
+mod tests;

@@ -36,12 +36,14 @@ impl Watcher {
         let board = Arc::new(Board::new(distinct(settings.places), on_change));
         let handle = Handle { board: Arc::clone(&board) };
         let Settings { cloud_models, own_id, .. } = settings;
-        (Watcher { board, pace: Pace::default(), clock, own_id, cloud_models }, handle)
+        let watcher = Watcher { board, pace: Pace::default(), clock, own_id, cloud_models };
+        (watcher.with_pace(Pace::default()), handle)
     }
 
     /// Looks at another pace than the usual one.
     #[must_use]
     pub fn with_pace(mut self, pace: Pace) -> Watcher {
+        self.board.limit_first_look(pace.first_look);
         self.pace = pace;
         self
     }
@@ -89,10 +91,10 @@ impl Handle {
         self.board.ask_all();
     }
 
-    /// Waits until every place was looked at once, or the 1.5 seconds of [`Pace::first_look`] are over, whether the
-    /// watcher runs or not. May be dropped half-way.
+    /// Waits until every place was looked at once, or [`Pace::first_look`] (1.5 seconds) is over, whether the watcher
+    /// runs or not. May be dropped half-way.
     pub async fn first_look(&self) {
-        let _ = timeout(Pace::default().first_look, self.board.settled().wait_for(|settled| *settled)).await;
+        let _ = timeout(self.board.first_look(), self.board.settled().wait_for(|settled| *settled)).await;
     }
 
     /// What was found that is not used, sorted by place.
