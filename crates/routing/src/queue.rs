@@ -238,3 +238,30 @@ impl Line {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proto::Api;
+
+    use super::*;
+
+    #[test]
+    fn apps_that_came_and_went_are_forgotten() {
+        let mut queue = Queue::default();
+        let want = Arc::new(Want { models: vec![ModelName::new("m")], api: Api::OllamaChat, excluded: vec![] });
+        let push = |queue: &mut Queue, key: Key| {
+            let app = Some(format!("app {key}").into());
+            let (want, waited_since) = (Arc::clone(&want), Moment::default());
+            queue.push(key, Waiting { want, app, estimated_tokens: key, waited_since, enqueued: waited_since });
+        };
+        push(&mut queue, 0);
+        for key in 1..1000 {
+            push(&mut queue, key);
+            assert!(queue.next(Moment::default(), |_| true).is_some());
+            assert!(queue.domains.values().all(|domain| domain.accounts.len() <= IDLE_APPS + 4));
+        }
+        assert_eq!(queue.len(), 1);
+        assert!(queue.next(Moment::default(), |_| true).is_some());
+        assert!(queue.domains.is_empty() && queue.waiting.is_empty());
+    }
+}

@@ -167,6 +167,45 @@ fn back_up_means_forgiven_but_one_at_first() {
 }
 
 #[test]
+fn a_new_program_at_the_old_place_is_not_blamed_for_the_old_one() {
+    let mut bench = Bench::new(vec![told("a", 8, &["m"])]);
+    bench.arrive(1, &["m"]);
+    bench.finish(1, Ending::Failed);
+    assert_eq!(told_as(bench.arrive(2, &["m"])), "waits");
+    bench.backends(vec![BackendState { version: Some("2".to_owned()), ..told("a", 8, &["m"]) }]);
+    assert_eq!(bench.granted(), [(2, "a".to_owned())]);
+    bench.arrive(3, &["m"]);
+    assert_eq!(bench.router.load(&id("a")), 2, "nor held to one try");
+}
+
+#[test]
+fn a_failed_backend_is_tried_by_time_alone_when_the_others_are_full() {
+    let mut bench = Bench::new(vec![told("a", 4, &["m*"]), told("b", 1, &["m"])]);
+    bench.arrive(1, &["m"]);
+    bench.finish(1, Ending::Failed);
+    bench.arrive(2, &["m"]);
+    assert_eq!(told_as(bench.arrive(3, &["m"])), "waits");
+    bench.pass(Duration::from_millis(1999));
+    assert!(bench.granted().is_empty());
+    bench.pass(Duration::from_millis(1));
+    assert_eq!(bench.granted(), [(3, "a".to_owned())]);
+}
+
+#[test]
+fn each_request_has_its_own_patience() {
+    let mut bench = Bench::new(vec![down(told("a", 4, &["m"]))]);
+    for key in 0..3 {
+        bench.arrive(key, &["m"]);
+        bench.pass(Duration::from_secs(10));
+    }
+    for gone in 0..3 {
+        let refused: Vec<_> = bench.answers().into_iter().map(|(key, _)| key).collect();
+        assert_eq!(refused, [gone]);
+        bench.pass(Duration::from_secs(10));
+    }
+}
+
+#[test]
 fn a_request_without_content_moves_from_a_lost_backend() {
     let both = |health: Health| vec![BackendState { health, ..told("a", 4, &["m*"]) }, told("b", 1, &["m"])];
     let dead = Health::Down { reason: String::new() };

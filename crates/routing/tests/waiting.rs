@@ -94,6 +94,34 @@ fn a_retry_goes_before_new_requests_of_its_app() {
 }
 
 #[test]
+fn a_retry_costs_its_app_nothing() {
+    let mut bench = Bench::new(vec![told("a", 1, &["m"])]);
+    bench.arrive(0, &["m"]);
+    let retry = Ask { excluded: vec![id("b")], estimated_tokens: 5000, ..by("unlucky", &bench) };
+    bench.arrive_with(10, retry);
+    bench.arrive_with(11, by("unlucky", &bench));
+    for key in 20..23 {
+        bench.arrive_with(key, by("lucky", &bench));
+    }
+    assert_eq!(turns(&mut bench, 0), [10, 11, 20, 21, 22]);
+}
+
+#[test]
+fn a_newcomer_overtakes_nobody_though_time_has_passed_unseen() {
+    let mut bench = Bench::new(vec![ollama("a", &["m"])]);
+    bench.warm(&["m"], 1);
+    for key in 0..3 {
+        bench.arrive(key, &["m"]);
+    }
+    bench.finish(0, Ending::Answered);
+    assert!(bench.granted().is_empty(), "the probe has the slot now");
+    // The next probe is due, but nobody has said so.
+    bench.now = bench.now + Duration::from_secs(60);
+    bench.router.handle(Input::Arrive(3, ask(&["m"], bench.now)), bench.now);
+    assert_eq!(bench.granted(), [(2, "a".to_owned())]);
+}
+
+#[test]
 fn whoever_waited_half_a_minute_has_every_second_turn() {
     let mut bench = Bench::new(vec![told("a", 1, &["m"])]);
     bench.arrive(0, &["m"]);
