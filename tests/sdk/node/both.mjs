@@ -69,16 +69,22 @@ export async function thrown(act) {
   assert.fail("no error");
 }
 
+/** Waits until `holds`; what a server does on its own can only be asked for. `fault` says what is so if it never does. */
+export async function until(holds, fault) {
+  for (let tries = 0; tries < 200; tries += 1) {
+    if (await holds()) return;
+    await pause(50);
+  }
+  assert.fail(`${fault}, after 10 s`);
+}
+
 /** `leave` starts a stream of the endless model and leaves it: then the backend must stop generating. */
 export async function generationEndsWhenTheClientLeaves(leave) {
-  await leave(LOOP_MODEL);
-  for (let tries = 0; tries < 200; tries += 1) {
+  const state = async () => {
     const { models } = await (await fetch(`${DIRECT_URL}/_fake/state`)).json();
-    const state = Array.isArray(models)
-      ? models.find(({ name }) => name.replace(/:latest$/, "") === LOOP_MODEL)
-      : (models[LOOP_MODEL] ?? models[`${LOOP_MODEL}:latest`]);
-    if (state.in_flight === 0) return;
-    await pause(50); // what a server does when a client has left can only be asked for
-  }
-  assert.fail("the backend still generates for a client that has left, after 10 s");
+    return models[LOOP_MODEL] ?? models[`${LOOP_MODEL}:latest`];
+  };
+  await leave(LOOP_MODEL);
+  await until(async () => (await state()).in_flight === 0, "the backend still generates for a client that has left");
+  assert.ok((await state()).tokens > 0);
 }

@@ -5,7 +5,7 @@ import os
 
 import ollama
 
-from both import DIRECT_URL, EMBED_MODEL, HERD_URL, MESSAGES, MODEL, SCHEMA, TOOLS, Both, plain
+from both import DIRECT_URL, EMBED_MODEL, HERD_URL, MESSAGES, MODEL, SCHEMA, TOOLS, Both, plain, wait_until
 from left import generation_ends_when_the_client_leaves
 
 STEADY = {"temperature": 0}
@@ -13,6 +13,10 @@ STEADY = {"temperature": 0}
 
 def client(url):
     return ollama.Client(host=url, timeout=60)
+
+
+def names(models):
+    return {model["model"].removesuffix(":latest") for model in models}
 
 
 class Ollama(Both):
@@ -23,15 +27,20 @@ class Ollama(Both):
         def models(c):
             return sorted(plain(c.list())["models"], key=lambda model: model["model"])
 
-        self.assertIn(MODEL, {model["model"].removesuffix(":latest") for model in self.same(models)})
+        self.assertIn(MODEL, names(self.same(models)))
 
     def test_show(self):
         self.assertIn("completion", self.same(lambda c: c.show(MODEL))["capabilities"])
 
     def test_ps(self):
         self.herd.generate(MODEL, prompt="Hello", options=STEADY)
-        running = self.same(lambda c: sorted(plain(c.ps())["models"], key=lambda model: model["model"]))
-        self.assertIn(MODEL, {model["model"].removesuffix(":latest") for model in running})
+
+        def running(c):
+            return sorted(plain(c.ps())["models"], key=lambda model: model["model"])
+
+        # Herd looks at its backends from time to time.
+        wait_until(lambda: running(self.direct) == running(self.herd), "Herd shows other loaded models than there are")
+        self.assertIn(MODEL, names(running(self.herd)))
 
     def test_chat(self):
         answer = self.same(lambda c: c.chat(MODEL, MESSAGES, options=STEADY))
@@ -84,6 +93,13 @@ class Ollama(Both):
     def test_unload(self):
         answer = self.same(lambda c: c.generate(MODEL, keep_alive=0))
         self.assertEqual(answer["done_reason"], "unload")
+
+    def test_unload_through_herd_unloads(self):
+        self.direct.generate(MODEL, prompt="Hello", options=STEADY)
+        self.herd.generate(MODEL, keep_alive=0)
+        wait_until(
+            lambda: MODEL not in names(plain(self.direct.ps())["models"]), "the model is still loaded after keep_alive 0"
+        )
 
     def test_leaving_ends_the_generation(self):
         def leave(model):
