@@ -6,6 +6,7 @@
 //! a power cut may also lose what the system had not yet put on disk (`synchronous=NORMAL`).
 //! Reading opens a connection of its own each time and blocks: call it where blocking is allowed.
 
+mod damage;
 mod insert;
 mod lock;
 pub mod log;

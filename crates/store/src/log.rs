@@ -155,3 +155,121 @@ fn day(unix_ms: u64) -> Date {
 fn time(unix_ms: u64) -> Timestamp {
     i64::try_from(unix_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok()).unwrap_or(Timestamp::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+
+    /// 2027-01-06 at 12:00 UTC.
+    const NOON: u64 = 1_799_236_800_000;
+    const DAY: u64 = 24 * 3_600_000;
+
+    fn names(dir: &Path) -> Vec<String> {
+        let mut names: Vec<_> =
+            fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    fn content(dir: &Path, name: &str) -> String {
+        fs::read_to_string(dir.join(name)).unwrap()
+    }
+
+    #[test]
+    fn each_day_has_its_file() {
+        static NOW: AtomicU64 = AtomicU64::new(NOON);
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().join("logs");
+        let mut log = LogFile::open(&dir, || NOW.load(Ordering::Relaxed)).unwrap();
+        log.write_all(b"one\n").unwrap();
+        NOW.store(NOON + DAY / 2 - 1, Ordering::Relaxed);
+        log.write_all(b"two\n").unwrap();
+        assert_eq!(names(&dir), ["herd.jsonl"]);
+        NOW.store(NOON + DAY / 2, Ordering::Relaxed);
+        log.write_all(b"three\n").unwrap();
+        NOW.store(NOON + 9 * DAY, Ordering::Relaxed);
+        log.write_all(b"four\n").unwrap();
+        assert_eq!(names(&dir), ["herd.jsonl", "herd.jsonl.2027-01-06", "herd.jsonl.2027-01-07"]);
+        assert_eq!(content(&dir, "herd.jsonl.2027-01-06"), "one\ntwo\n");
+        assert_eq!(content(&dir, "herd.jsonl.2027-01-07"), "three\n");
+        assert_eq!(content(&dir, "herd.jsonl"), "four\n");
+    }
+
+    #[test]
+    fn a_file_of_another_day_is_turned_over_at_start_and_todays_is_continued() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(LOG), "old\n").unwrap();
+        let written = std::time::UNIX_EPOCH + std::time::Duration::from_millis(NOON - 3 * DAY);
+        File::options().write(true).open(dir.path().join(LOG)).unwrap().set_modified(written).unwrap();
+        for line in ["new\n", "newer\n"] {
+            LogFile::open(dir.path(), || NOON).unwrap().write_all(line.as_bytes()).unwrap();
+            let today = std::time::UNIX_EPOCH + std::time::Duration::from_millis(NOON);
+            File::options().write(true).open(dir.path().join(LOG)).unwrap().set_modified(today).unwrap();
+        }
+        assert_eq!(content(dir.path(), "herd.jsonl.2027-01-03"), "old\n");
+        assert_eq!(content(dir.path(), LOG), "new\nnewer\n");
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_loses_no_line() {
+        static NOW: AtomicU64 = AtomicU64::new(NOON);
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("herd.jsonl.2027-01-06"), "before\n").unwrap();
+        let mut log = LogFile::open(dir.path(), || NOW.load(Ordering::Relaxed)).unwrap();
+        log.write_all(b"one\n").unwrap();
+        NOW.store(NOON - 5 * DAY, Ordering::Relaxed);
+        log.write_all(b"two\n").unwrap();
+        NOW.store(NOON + DAY, Ordering::Relaxed);
+        log.write_all(b"three\n").unwrap();
+        assert_eq!(content(dir.path(), "herd.jsonl.2027-01-06"), "before\none\ntwo\n");
+        assert_eq!(content(dir.path(), LOG), "three\n");
+    }
+
+    #[test]
+    fn thirty_days_are_kept_and_other_files_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        for back in 1..=35 {
+            fs::write(dir.path().join(format!("{LOG}.{}", day(NOON - back * DAY))), "x").unwrap();
+        }
+        for other in ["herd-node.jsonl.2020-01-01", "herd.jsonl.bak", "herd.jsonl.2020-01-01.gz"] {
+            fs::write(dir.path().join(other), "x").unwrap();
+        }
+        drop(LogFile::open(dir.path(), || NOON).unwrap());
+        let names = names(dir.path());
+        assert_eq!(names.len(), 3 + 1 + KEPT_DAYS);
+        assert!(names.contains(&"herd.jsonl.2026-12-07".to_owned()), "{names:?}");
+        assert!(!names.contains(&"herd.jsonl.2026-12-06".to_owned()));
+    }
+
+    #[test]
+    fn a_day_has_a_limit_and_says_when_it_is_reached() {
+        static NOW: AtomicU64 = AtomicU64::new(NOON);
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = LogFile::open_bounded(dir.path(), || NOW.load(Ordering::Relaxed), 10).unwrap();
+        for line in ["12345678\n", "123\n", "4\n"] {
+            log.write_all(line.as_bytes()).unwrap();
+        }
+        let written = content(dir.path(), LOG);
+        let lines: Vec<_> = written.lines().collect();
+        assert_eq!((lines.len(), lines[0]), (2, "12345678"));
+        let said: serde_json::Value = serde_json::from_str(lines[1]).unwrap();
+        assert_eq!(said["ts"], "2027-01-06T12:00:00.000000+00:00");
+        assert_eq!(said["level"], "WARNING");
+        NOW.store(NOON + DAY, Ordering::Relaxed);
+        log.write_all(b"next\n").unwrap();
+        assert_eq!(content(dir.path(), LOG), "next\n");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn nobody_else_can_read_it() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(LOG), "").unwrap();
+        fs::set_permissions(dir.path().join(LOG), fs::Permissions::from_mode(0o644)).unwrap();
+        drop(LogFile::open(dir.path(), || NOON).unwrap());
+        assert_eq!(fs::metadata(dir.path().join(LOG)).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+}

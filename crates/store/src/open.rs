@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use proto::Clock;
 use rusqlite::backup::Backup;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, OpenFlags};
 
+use crate::damage::{is_damage, set_aside};
 use crate::lock::{DirLock, Refused, owner_only};
 use crate::{DATABASE, Settings, schema};
 
@@ -60,10 +61,40 @@ pub enum OpenError {
     },
 }
 
+/// What the owner of the machine should know about an opening.
+///
+/// Kept until the writer runs: a program has its database before its log, so that two never write to one log.
+#[derive(Debug)]
+pub(crate) enum Notice {
+    /// A damaged database was moved aside.
+    SetAside { to: PathBuf, reason: String },
+    /// A copy was kept before the tables were changed.
+    Copied { to: PathBuf },
+    /// A database of another program could not be rewritten, so its file will not shrink.
+    CannotShrink { reason: String },
+}
+
+impl Notice {
+    pub(crate) fn tell(&self) {
+        match self {
+            Notice::SetAside { to, reason } => {
+                tracing::error!(%reason, moved_to = %to.display(), "the database was damaged: a fresh one is begun");
+            }
+            Notice::Copied { to } => {
+                tracing::info!(copy = %to.display(), "a copy of the database was kept before its tables were changed");
+            }
+            Notice::CannotShrink { reason } => {
+                tracing::warn!(%reason, "the database could not be rewritten: its file will not shrink");
+            }
+        }
+    }
+}
+
 /// A database that is ready to be written.
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub(crate) connection: Connection,
+    pub(crate) notices: Vec<Notice>,
     pub(crate) lock: DirLock,
     pub(crate) node_key: String,
 }
@@ -75,10 +106,12 @@ pub(crate) fn open(settings: &Settings, clock: Clock) -> Result<Opened, OpenErro
         Refused::Io(source) => OpenError::Io { path: settings.dir.clone(), source },
     })?;
     let path = settings.dir.join(DATABASE);
-    let connection = match database(&path, clock) {
+    let mut notices = Vec::new();
+    let connection = match database(&path, clock, &mut notices) {
         Err(OpenError::Sqlite { source, .. }) if is_damage(&source) => {
-            set_aside(&path, clock, &source).map_err(|source| OpenError::Io { path: path.clone(), source })?;
-            database(&path, clock)?
+            let moved = set_aside(&path, clock, &source);
+            notices.push(moved.map_err(|source| OpenError::Io { path: path.clone(), source })?);
+            database(&path, clock, &mut notices)?
         }
         other => other?,
     };
@@ -86,11 +119,11 @@ pub(crate) fn open(settings: &Settings, clock: Clock) -> Result<Opened, OpenErro
         "" => kept_key(&connection).map_err(|source| OpenError::Sqlite { path, source })?,
         given => given.to_owned(),
     };
-    Ok(Opened { connection, lock, node_key })
+    Ok(Opened { connection, notices, lock, node_key })
 }
 
 /// Opens the file for writing and brings its tables up to date.
-pub(crate) fn database(path: &Path, clock: Clock) -> Result<Connection, OpenError> {
+pub(crate) fn database(path: &Path, clock: Clock, notices: &mut Vec<Notice>) -> Result<Connection, OpenError> {
     private_file(path).map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
     let failed = |source| OpenError::Sqlite { path: path.to_owned(), source };
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -104,9 +137,9 @@ pub(crate) fn database(path: &Path, clock: Clock) -> Result<Connection, OpenErro
     let tables: i64 =
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(failed)?;
     if found < known && tables > 0 {
-        copy_before(&connection, path, clock)?;
+        notices.push(copy_before(&connection, path, clock)?);
     }
-    prepare(&mut connection, tables > 0 && found < known).map_err(failed)?;
+    prepare(&mut connection, tables > 0 && found < known, notices).map_err(failed)?;
     Ok(connection)
 }
 
@@ -118,26 +151,7 @@ pub(crate) fn reader(path: &Path) -> Result<Connection, rusqlite::Error> {
     Ok(connection)
 }
 
-/// Whether the file itself is bad, so that trying again is of no use.
-pub(crate) fn is_damage(error: &rusqlite::Error) -> bool {
-    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
-}
-
-/// Moves a damaged database out of the way, with what belongs to it, and says so.
-pub(crate) fn set_aside(path: &Path, clock: Clock, reason: &rusqlite::Error) -> io::Result<()> {
-    let aside = unused(&beside(path, &format!(".broken-{}", clock.unix_ms() / 1000)));
-    fs::rename(path, &aside)?;
-    for ending in ["-wal", "-shm"] {
-        match fs::rename(beside(path, ending), beside(&aside, ending)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-    }
-    tracing::error!(%reason, moved_to = %aside.display(), "the database is damaged: it is moved aside and a fresh one begun");
-    Ok(())
-}
-
-fn prepare(connection: &mut Connection, adopted: bool) -> Result<(), rusqlite::Error> {
+fn prepare(connection: &mut Connection, adopted: bool, notices: &mut Vec<Notice>) -> Result<(), rusqlite::Error> {
     // Before anything is written: once the first page is, only a VACUUM changes this.
     connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
@@ -148,7 +162,7 @@ fn prepare(connection: &mut Connection, adopted: bool) -> Result<(), rusqlite::E
     if adopted && vacuum != 2 {
         // Without it the file cannot shrink; that is no reason not to start.
         if let Err(error) = connection.execute_batch("VACUUM") {
-            tracing::warn!(%error, "the database could not be rewritten: its file will not shrink");
+            notices.push(Notice::CannotShrink { reason: error.to_string() });
         }
     }
     Ok(())
@@ -162,7 +176,7 @@ fn kept_key(connection: &Connection) -> Result<String, rusqlite::Error> {
     connection.query_row("SELECT value FROM meta WHERE key = 'node_key'", [], |row| row.get(0))
 }
 
-fn copy_before(connection: &Connection, path: &Path, clock: Clock) -> Result<(), OpenError> {
+fn copy_before(connection: &Connection, path: &Path, clock: Clock) -> Result<Notice, OpenError> {
     let wanted = beside(path, &format!(".before-{}", schema::NEWEST));
     let copy = if wanted.exists() {
         unused(&beside(path, &format!(".before-{}-{}", schema::NEWEST, clock.unix_ms() / 1000)))
@@ -178,17 +192,17 @@ fn copy_before(connection: &Connection, path: &Path, clock: Clock) -> Result<(),
         let _ = fs::remove_file(&copy);
         return Err(OpenError::Sqlite { path: path.to_owned(), source });
     }
-    tracing::info!(copy = %copy.display(), "a copy of the database was kept before its tables are changed");
-    Ok(())
+    Ok(Notice::Copied { to: copy })
 }
 
-fn beside(path: &Path, ending: &str) -> PathBuf {
+pub(crate) fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(ending);
     name.into()
 }
 
-fn unused(wanted: &Path) -> PathBuf {
+/// The path itself or, where it is taken, the first free one with a number.
+pub(crate) fn unused(wanted: &Path) -> PathBuf {
     let free = (2..1000).map(|n| beside(wanted, &format!(".{n}")));
     std::iter::once(wanted.to_owned()).chain(free).find(|path| !path.exists()).unwrap_or_else(|| wanted.to_owned())
 }

@@ -10,9 +10,9 @@ use rusqlite::Connection;
 
 use crate::insert::{self, Author};
 use crate::lock::DirLock;
-use crate::open::{self, Opened};
+use crate::open::{self, Notice, Opened};
 use crate::row::Json;
-use crate::{Settings, Shared, retention};
+use crate::{Settings, Shared, damage, retention};
 
 /// Time between two looks for rows that are too old or too many.
 const CLEANING: Duration = Duration::from_secs(60 * 60);
@@ -43,6 +43,7 @@ pub struct Writer {
     json: Json,
     /// Rows taken from the queue and not stored yet.
     batch: Vec<Trace>,
+    notices: Vec<Notice>,
     cleaning: Cleaning,
     complained: Option<Moment>,
     set_aside: Option<Moment>,
@@ -71,6 +72,7 @@ impl Writer {
             connection: Some(opened.connection),
             json: Json::default(),
             batch: Vec::new(),
+            notices: opened.notices,
             cleaning: Cleaning { under_way: true, next: shared.clock.now() + CLEANING, rows: 0 },
             complained: None,
             set_aside: None,
@@ -82,6 +84,7 @@ impl Writer {
 
     /// Stores rows until the store is closed or no handle is left. Blocks: needs a thread of its own.
     pub fn run(mut self) {
+        self.tell_notices();
         loop {
             let closed = if self.batch.is_empty() {
                 let patience = self.patience();
@@ -100,6 +103,10 @@ impl Writer {
             }
             self.clean();
         }
+    }
+
+    fn tell_notices(&mut self) {
+        self.notices.drain(..).for_each(|notice| notice.tell());
     }
 
     fn patience(&self) -> Duration {
@@ -126,21 +133,23 @@ impl Writer {
             self.connection = None;
         }
         if self.connection.is_none() {
-            self.connection = Some(self.reopened()?);
+            let reopened = self.reopened();
+            self.tell_notices();
+            self.connection = Some(reopened?);
         }
         let connection = self.connection.as_mut().expect("opened above");
         insert::batch(connection, &self.author, &mut self.json, &self.batch)
     }
 
-    fn reopened(&self) -> Result<Connection, rusqlite::Error> {
-        open::database(&self.shared.path, self.shared.clock).map_err(|error| match error {
+    fn reopened(&mut self) -> Result<Connection, rusqlite::Error> {
+        open::database(&self.shared.path, self.shared.clock, &mut self.notices).map_err(|error| match error {
             open::OpenError::Sqlite { source, .. } => source,
             other => rusqlite::Error::ToSqlConversionFailure(Box::new(other)),
         })
     }
 
     fn store_failed(&mut self, error: &rusqlite::Error) {
-        if open::is_damage(error) {
+        if damage::is_damage(error) {
             self.connection = None;
             match self.move_aside(error) {
                 Ok(true) => return,
@@ -165,7 +174,7 @@ impl Writer {
         if self.set_aside.is_some_and(|last| now.since(last) < SET_ASIDE) {
             return Ok(false);
         }
-        open::set_aside(&self.shared.path, self.shared.clock, reason)?;
+        damage::set_aside(&self.shared.path, self.shared.clock, reason)?.tell();
         self.set_aside = Some(now);
         Ok(true)
     }
@@ -196,3 +205,6 @@ impl Writer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
