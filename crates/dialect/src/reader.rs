@@ -10,6 +10,27 @@ use crate::BadBody;
 /// How deep arrays and objects may be nested; far beyond any request, far below what overflows a stack in a backend.
 pub(crate) const MOST_DEPTH: usize = 512;
 
+/// Why a text is not JSON. Smaller than a [`BadBody`], because each string and number that is read may return one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// It ends in the middle of a value.
+    Cut,
+    /// It is nested too deep.
+    TooDeep,
+    /// The byte at `at` cannot be there.
+    Syntax { at: usize },
+}
+
+impl From<Fault> for BadBody {
+    fn from(fault: Fault) -> BadBody {
+        match fault {
+            Fault::Cut => BadBody::Cut,
+            Fault::TooDeep => BadBody::TooDeep,
+            Fault::Syntax { at } => BadBody::Syntax { at },
+        }
+    }
+}
+
 /// A position in a text that is JSON so far.
 pub(crate) struct Reader<'a> {
     bytes: &'a [u8],
@@ -86,7 +107,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Goes to the value of the next member of the object that was entered; `None` takes the closing brace.
-    pub(crate) fn next_member(&mut self, first: &mut bool) -> Result<Option<Member<'a>>, BadBody> {
+    pub(crate) fn next_member(&mut self, first: &mut bool) -> Result<Option<Member<'a>>, Fault> {
         self.skip_space();
         match self.peek() {
             Some(b'}') => {
@@ -107,7 +128,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Whether the array that was entered has another element, which is then next; `false` takes the closing bracket.
-    pub(crate) fn next_element(&mut self, first: &mut bool) -> Result<bool, BadBody> {
+    pub(crate) fn next_element(&mut self, first: &mut bool) -> Result<bool, Fault> {
         self.skip_space();
         match self.peek() {
             Some(b']') => {
@@ -130,12 +151,12 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads one value at nesting `depth` and returns where it was.
-    pub(crate) fn value(&mut self, depth: usize) -> Result<Range<usize>, BadBody> {
+    pub(crate) fn value(&mut self, depth: usize) -> Result<Range<usize>, Fault> {
         self.visit(depth, &mut Nobody)
     }
 
     /// Reads one value at nesting `outer`, tells `visitor` what is in it, and returns where it was.
-    pub(crate) fn visit<V: Visit>(&mut self, outer: usize, visitor: &mut V) -> Result<Range<usize>, BadBody> {
+    pub(crate) fn visit<V: Visit>(&mut self, outer: usize, visitor: &mut V) -> Result<Range<usize>, Fault> {
         let start = self.at;
         // One bit for each open container: set for an object.
         let mut objects = [0u64; MOST_DEPTH / 64];
@@ -148,7 +169,7 @@ impl<'a> Reader<'a> {
                 }
                 Some(bracket @ (b'{' | b'[')) => {
                     if outer + depth >= MOST_DEPTH {
-                        return Err(BadBody::TooDeep);
+                        return Err(Fault::TooDeep);
                     }
                     let object = bracket == b'{';
                     visitor.open(depth);
@@ -211,7 +232,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads one value at nesting `depth`: a number that is not negative, its fraction cut off. `None` for all else.
-    pub(crate) fn take_number(&mut self, depth: usize) -> Result<Option<u64>, BadBody> {
+    pub(crate) fn take_number(&mut self, depth: usize) -> Result<Option<u64>, Fault> {
         let is_number = matches!(self.peek(), Some(b'0'..=b'9' | b'-'));
         let range = self.value(depth)?;
         Ok(is_number.then(|| count(&self.bytes[range])).flatten())
@@ -219,7 +240,7 @@ impl<'a> Reader<'a> {
 
     /// Reads the string that was peeked.
     #[inline]
-    pub(crate) fn string(&mut self) -> Result<Str<'a>, BadBody> {
+    pub(crate) fn string(&mut self) -> Result<Str<'a>, Fault> {
         let start = self.at + 1;
         let (mut at, mut shrink) = (start, 0);
         loop {
@@ -234,24 +255,24 @@ impl<'a> Reader<'a> {
                     at += taken;
                     shrink += saved;
                 }
-                Some(_) => return Err(BadBody::Syntax { at }),
-                None => return Err(BadBody::Cut),
+                Some(_) => return Err(Fault::Syntax { at }),
+                None => return Err(Fault::Cut),
             }
         }
     }
 
     /// Takes blanks up to the end; anything else there is an error.
-    pub(crate) fn end(&mut self) -> Result<(), BadBody> {
+    pub(crate) fn end(&mut self) -> Result<(), Fault> {
         self.skip_space();
         if self.at == self.bytes.len() { Ok(()) } else { Err(self.unexpected()) }
     }
 
     /// What is wrong with the next byte: there is none, or it cannot be there.
-    pub(crate) fn unexpected(&self) -> BadBody {
-        if self.at < self.bytes.len() { BadBody::Syntax { at: self.at } } else { BadBody::Cut }
+    pub(crate) fn unexpected(&self) -> Fault {
+        if self.at < self.bytes.len() { Fault::Syntax { at: self.at } } else { Fault::Cut }
     }
 
-    fn key(&mut self) -> Result<Str<'a>, BadBody> {
+    fn key(&mut self) -> Result<Str<'a>, Fault> {
         if self.peek() != Some(b'"') {
             return Err(self.unexpected());
         }
@@ -265,7 +286,7 @@ impl<'a> Reader<'a> {
         Ok(key)
     }
 
-    fn number(&mut self) -> Result<(), BadBody> {
+    fn number(&mut self) -> Result<(), Fault> {
         if self.peek() == Some(b'-') {
             self.at += 1;
         }
@@ -288,7 +309,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn digits(&mut self) -> Result<(), BadBody> {
+    fn digits(&mut self) -> Result<(), Fault> {
         if !self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
             return Err(self.unexpected());
         }
@@ -298,7 +319,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn literal<V: Visit>(&mut self, word: &[u8], depth: usize, visitor: &mut V) -> Result<(), BadBody> {
+    fn literal<V: Visit>(&mut self, word: &[u8], depth: usize, visitor: &mut V) -> Result<(), Fault> {
         for &byte in word {
             if self.peek() != Some(byte) {
                 return Err(self.unexpected());
@@ -360,15 +381,15 @@ fn count(number: &[u8]) -> Option<u64> {
 }
 
 /// Bytes of the escape at `at`, and how many of them its character does not need.
-fn escape(bytes: &[u8], at: usize) -> Result<(usize, usize), BadBody> {
+fn escape(bytes: &[u8], at: usize) -> Result<(usize, usize), Fault> {
     match bytes.get(at + 1) {
         Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok((2, 1)),
         Some(b'u') => {
             for i in at + 2..at + 6 {
                 match bytes.get(i) {
                     Some(digit) if digit.is_ascii_hexdigit() => {}
-                    Some(_) => return Err(BadBody::Syntax { at: i }),
-                    None => return Err(BadBody::Cut),
+                    Some(_) => return Err(Fault::Syntax { at: i }),
+                    None => return Err(Fault::Cut),
                 }
             }
             let needs = match code_unit(&bytes[at + 2..]) {
@@ -379,8 +400,8 @@ fn escape(bytes: &[u8], at: usize) -> Result<(usize, usize), BadBody> {
             };
             Ok((6, 6 - needs))
         }
-        Some(_) => Err(BadBody::Syntax { at: at + 1 }),
-        None => Err(BadBody::Cut),
+        Some(_) => Err(Fault::Syntax { at: at + 1 }),
+        None => Err(Fault::Cut),
     }
 }
 
@@ -431,7 +452,7 @@ fn unescaped(raw: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    fn value(text: &str) -> Result<(), BadBody> {
+    fn value(text: &str) -> Result<(), Fault> {
         let mut reader = Reader::new(text.as_bytes());
         reader.value(0)?;
         reader.end()
@@ -443,25 +464,25 @@ mod tests {
             assert_eq!(value(good), Ok(()), "{good}");
         }
         for (bad, why) in [
-            ("01", BadBody::Syntax { at: 1 }),
-            ("+1", BadBody::Syntax { at: 0 }),
-            ("1.", BadBody::Cut),
-            ("1.x", BadBody::Syntax { at: 2 }),
-            ("[1,]", BadBody::Syntax { at: 3 }),
-            ("[1 2]", BadBody::Syntax { at: 3 }),
-            (r#"{"a":1,}"#, BadBody::Syntax { at: 7 }),
-            (r#"{"a" 1}"#, BadBody::Syntax { at: 5 }),
-            ("{1:2}", BadBody::Syntax { at: 1 }),
-            ("[}", BadBody::Syntax { at: 1 }),
-            ("\"a\nb\"", BadBody::Syntax { at: 2 }),
-            (r#""\x""#, BadBody::Syntax { at: 2 }),
-            (r#""\u12g4""#, BadBody::Syntax { at: 5 }),
-            (r#""\u12"#, BadBody::Cut),
-            ("tru", BadBody::Cut),
-            ("trux", BadBody::Syntax { at: 3 }),
-            ("[", BadBody::Cut),
-            ("{\"a\":", BadBody::Cut),
-            ("", BadBody::Cut),
+            ("01", Fault::Syntax { at: 1 }),
+            ("+1", Fault::Syntax { at: 0 }),
+            ("1.", Fault::Cut),
+            ("1.x", Fault::Syntax { at: 2 }),
+            ("[1,]", Fault::Syntax { at: 3 }),
+            ("[1 2]", Fault::Syntax { at: 3 }),
+            (r#"{"a":1,}"#, Fault::Syntax { at: 7 }),
+            (r#"{"a" 1}"#, Fault::Syntax { at: 5 }),
+            ("{1:2}", Fault::Syntax { at: 1 }),
+            ("[}", Fault::Syntax { at: 1 }),
+            ("\"a\nb\"", Fault::Syntax { at: 2 }),
+            (r#""\x""#, Fault::Syntax { at: 2 }),
+            (r#""\u12g4""#, Fault::Syntax { at: 5 }),
+            (r#""\u12"#, Fault::Cut),
+            ("tru", Fault::Cut),
+            ("trux", Fault::Syntax { at: 3 }),
+            ("[", Fault::Cut),
+            ("{\"a\":", Fault::Cut),
+            ("", Fault::Cut),
         ] {
             assert_eq!(value(bad), Err(why), "{bad}");
         }
@@ -471,8 +492,8 @@ mod tests {
     fn nesting_has_a_limit() {
         let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
         assert_eq!(value(&nested(MOST_DEPTH)), Ok(()));
-        assert_eq!(value(&nested(MOST_DEPTH + 1)), Err(BadBody::TooDeep));
-        assert_eq!(value(&"[".repeat(1_000_000)), Err(BadBody::TooDeep));
+        assert_eq!(value(&nested(MOST_DEPTH + 1)), Err(Fault::TooDeep));
+        assert_eq!(value(&"[".repeat(1_000_000)), Err(Fault::TooDeep));
     }
 
     #[test]

@@ -12,7 +12,7 @@ pub use bad_body::BadBody;
 use own::Cuts;
 use prompt::{Prompt, measured};
 
-use crate::reader::{Member, Reader, Str};
+use crate::reader::{Fault, Member, Reader, Str};
 
 /// The most names of `fallback_models` that are kept; more are cut out of the body and forgotten.
 const MOST_FALLBACKS: usize = 16;
@@ -246,7 +246,7 @@ impl Scanning {
                 strings(reader, 2, MOST_FALLBACKS, u64::MAX, &mut scan.fallback_models)?;
                 return Ok(!array);
             }
-            Field::Metadata => return metadata(reader, &mut scan.tags, inner),
+            Field::Metadata => return Ok(metadata(reader, &mut scan.tags, inner)?),
             Field::User => {
                 if reader.peek() == Some(b'"') {
                     let user = reader.string()?;
@@ -311,7 +311,10 @@ fn model(reader: &mut Reader<'_>, field: &'static str) -> Result<Option<Text>, B
     match reader.peek() {
         Some(b'"') => Ok(Some(text(reader)?)),
         // Go leaves a field as it is when the value is null.
-        Some(b'n') => reader.value(1).map(|_| None),
+        Some(b'n') => {
+            reader.value(1)?;
+            Ok(None)
+        }
         _ => {
             let found = go_kind(reader);
             reader.value(1)?;
@@ -321,13 +324,13 @@ fn model(reader: &mut Reader<'_>, field: &'static str) -> Result<Option<Text>, B
 }
 
 /// The string that was peeked, with its place.
-fn text(reader: &mut Reader<'_>) -> Result<Text, BadBody> {
+fn text(reader: &mut Reader<'_>) -> Result<Text, Fault> {
     let start = reader.at();
     let string = reader.string()?;
     Ok(Text { text: string.text().into_owned(), range: start..reader.at() })
 }
 
-fn options(reader: &mut Reader<'_>, scan: &mut Scan) -> Result<(), BadBody> {
+fn options(reader: &mut Reader<'_>, scan: &mut Scan) -> Result<(), Fault> {
     if reader.peek() != Some(b'{') {
         reader.value(1)?;
         return Ok(());
@@ -352,7 +355,7 @@ fn options(reader: &mut Reader<'_>, scan: &mut Scan) -> Result<(), BadBody> {
 }
 
 /// Reads `metadata`; returns whether anything stays in it.
-fn metadata(reader: &mut Reader<'_>, tags: &mut Vec<String>, inner: &mut Vec<Range<usize>>) -> Result<bool, BadBody> {
+fn metadata(reader: &mut Reader<'_>, tags: &mut Vec<String>, inner: &mut Vec<Range<usize>>) -> Result<bool, Fault> {
     if reader.peek() != Some(b'{') {
         reader.value(1)?;
         return Ok(true);
@@ -380,7 +383,7 @@ fn strings(
     most: usize,
     longest: u64,
     kept: &mut Vec<String>,
-) -> Result<(), BadBody> {
+) -> Result<(), Fault> {
     if reader.peek() != Some(b'[') {
         reader.value(depth - 1)?;
         return Ok(());
@@ -402,12 +405,12 @@ fn strings(
 }
 
 /// A number of tokens: fractions cut off, negative ones and other types absent.
-fn number(reader: &mut Reader<'_>) -> Result<Option<u64>, BadBody> {
+fn number(reader: &mut Reader<'_>) -> Result<Option<u64>, Fault> {
     reader.take_number(2)
 }
 
 /// Whether a value asks for an answer of a given form.
-fn is_form(reader: &mut Reader<'_>, depth: usize) -> Result<bool, BadBody> {
+fn is_form(reader: &mut Reader<'_>, depth: usize) -> Result<bool, Fault> {
     if reader.peek() != Some(b'{') {
         let first = reader.peek();
         let range = reader.value(depth)?;

@@ -131,13 +131,13 @@ impl StreamWatch {
         if frame.is_empty() {
             return Seen { content: self.facts.content, error: None };
         }
-        self.tail.push(frame);
         if self.streamed {
+            self.tail.push(frame);
             let error = self.records(frame);
             return Seen { content: self.facts.content, error };
         }
         self.facts.content = true;
-        self.keep_partial(frame);
+        self.whole(frame);
         Seen { content: true, error: None }
     }
 
@@ -146,6 +146,17 @@ impl StreamWatch {
         let mid_record = if self.streamed { self.finish_stream() } else { self.finish_whole() };
         let facts = std::mem::take(&mut self.facts);
         End { complete: facts.complete, mid_record, stats: facts.stats(), error: facts.error, sequence: facts.sequence }
+    }
+
+    /// Keeps an answer that is not streamed, and only its two ends if it is too long.
+    fn whole(&mut self, frame: &[u8]) {
+        if !self.partial_lost && self.partial.len() + frame.len() > LONGEST_RECORD {
+            self.tail.push(&self.partial);
+        }
+        self.keep_partial(frame);
+        if self.partial_lost {
+            self.tail.push(frame);
+        }
     }
 
     /// Looks at the records that end in `rest` and keeps the beginning of the one that does not. Returns the first error.
@@ -292,8 +303,7 @@ impl StreamWatch {
             self.form.read_headless(end, &mut self.facts);
             end.trim_ascii_end().ends_with(b"}")
         } else {
-            self.form.read(&body, false, &mut self.facts);
-            record::is_object(&body)
+            self.form.read(&body, false, &mut self.facts)
         };
         let is_whole = is_whole || self.plain && !body.is_empty();
         self.facts.complete = is_whole && self.facts.error.is_none();

@@ -1,7 +1,6 @@
 //! Measures what a model will read: text, images, messages.
 
-use crate::BadBody;
-use crate::reader::{Reader, Str, Visit};
+use crate::reader::{Fault, Reader, Str, Visit};
 
 /// The size of a value that goes into the prompt.
 #[derive(Debug, Default)]
@@ -17,7 +16,7 @@ pub(super) struct Prompt {
 }
 
 /// Reads one value that goes into the prompt; `images` when it is a list of bare images.
-pub(super) fn measured(reader: &mut Reader<'_>, images: bool) -> Result<Prompt, BadBody> {
+pub(super) fn measured(reader: &mut Reader<'_>, images: bool) -> Result<Prompt, Fault> {
     let mut meter = Meter { key: if images { Key::Images } else { Key::Other }, ..Meter::default() };
     reader.visit(1, &mut meter)?;
     Ok(meter.prompt)

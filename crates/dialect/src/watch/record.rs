@@ -98,24 +98,25 @@ impl Form {
     }
 
     /// Reads a record; of one that is no whole JSON object nothing is taken. `is_error` says that its event is an error.
-    pub(super) fn read(self, record: &[u8], is_error: bool, found: &mut Facts) {
+    /// Returns whether it is whole.
+    pub(super) fn read(self, record: &[u8], is_error: bool, found: &mut Facts) -> bool {
         if self == Form::Chunks && record == b"[DONE]" {
             (found.complete, found.content) = (true, true);
-            return;
+            return true;
         }
         if !is_object(record) {
-            return;
-        }
-        if is_error {
-            found.error.get_or_insert_with(|| crate::error_text(record));
-            return;
+            return false;
         }
         match self {
+            _ if is_error => {
+                found.error.get_or_insert_with(|| crate::error_text(record));
+            }
             Form::Ollama => ollama(record, found),
             Form::Chunks => chunk(record, found),
             Form::Responses => response_event(record, found),
             Form::Messages => message_event(record, found),
         }
+        true
     }
 
     /// Takes statistics from a record of which only the end is known.
