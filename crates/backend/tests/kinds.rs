@@ -156,22 +156,26 @@ async fn servers_known_by_their_list_of_models() {
         _ => ok(r#"{"error":"Unexpected endpoint or method"}"#),
     });
     let knows_none = Stub::start(move |_, path| if path == "/v1/models" { ok(other) } else { refused(404) });
-    let (vllm, answers_all, knows_none) = (vllm.await, answers_all.await, knows_none.await);
-    let places = vec![vllm.place(""), answers_all.place("?name=a"), knows_none.place("?name=k")];
+    let refuses_all = Stub::start(move |_, path| if path == "/v1/models" { ok(other) } else { refused(405) });
+    let (vllm, answers_all) = (vllm.await, answers_all.await);
+    let (knows_none, refuses_all) = (knows_none.await, refuses_all.await);
+    let names = [(&vllm, ""), (&answers_all, "?name=a"), (&knows_none, "?name=k"), (&refuses_all, "?name=r")];
+    let places = names.iter().map(|(stub, name)| stub.place(name)).collect();
     let mut watch = Watch::over(places, quick());
     let states =
-        watch.until("all three", |states| states.iter().filter(|state| state.health.is_up()).count() == 3).await;
+        watch.until("all four", |states| states.iter().filter(|state| state.health.is_up()).count() == 4).await;
     use Api::*;
     let usual = vec![ChatCompletions, Completions, Embeddings];
     for (id, kind, calls, version) in [
         ("a", BackendKind::OpenAi, usual.clone(), None),
-        ("k", BackendKind::OpenAi, usual, None),
+        ("k", BackendKind::OpenAi, usual.clone(), None),
+        ("r", BackendKind::OpenAi, usual, None),
         ("vllm", BackendKind::Vllm, vec![ChatCompletions, Responses], Some("0.20.1")),
     ] {
         let state = states.iter().find(|state| state.id.as_str() == id).unwrap();
         assert_eq!((state.kind, speaks(state), state.version.as_deref()), (kind, calls, version), "{id}");
     }
-    assert_eq!(states[2].models[0].loaded.as_ref().unwrap().context, Some(32768));
+    assert_eq!(states[3].models[0].loaded.as_ref().unwrap().context, Some(32768));
 }
 
 #[tokio::test]

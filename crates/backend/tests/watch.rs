@@ -4,7 +4,7 @@ mod common;
 
 use backend::{Pace, Place};
 use common::{Reply, Stub, Watch, free_port, guessed, lazy, ok, quick, refused};
-use proto::{BackendKind, Health};
+use proto::{Api, BackendKind, Health};
 use std::time::Duration;
 
 fn serves(models: &[&str]) -> impl Fn(&str, &str) -> Reply + Send + Sync + 'static {
@@ -39,9 +39,15 @@ async fn a_server_that_starts_late_dies_and_returns() {
     let is_down = |health: &Health| matches!(health, Health::Down { .. });
     let states = watch.until("that it died", |states| is_down(&states[0].health)).await;
     assert_eq!(states[0].models.len(), 2, "kept as last seen");
-    let _stub = Stub::start_at(port, serves(&["a"])).await;
+    // Newer than before: what it can do is asked again.
+    let _stub = Stub::start_at(port, |method, path| match path {
+        "/v1/responses" => refused(405),
+        _ => serves(&["a"])(method, path),
+    })
+    .await;
     let states = watch.until("that it returned", |states| states[0].health.is_up()).await;
     assert_eq!((states[0].id.as_str(), states[0].models.len()), ("openai", 1));
+    assert!(states[0].speaks.has(Api::Responses));
 }
 
 #[tokio::test]
