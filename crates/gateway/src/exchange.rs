@@ -219,7 +219,12 @@ impl Exchange {
 
     async fn attempt(&mut self, mut ticket: Ticket) -> Attempted {
         let model = ticket.model.min(self.asked.len() - 1);
-        self.record.placed(&mut ticket, &self.asked[model], model > 0);
+        // A server with one model that answers to any name serves that model, whatever it was called.
+        let served = match ticket.backend.models.first() {
+            Some(only) if ticket.backend.ignores_model_name => only.id.clone(),
+            _ => self.asked[model].clone(),
+        };
+        self.record.placed(&mut ticket, served, model > 0);
         let worker = self.worker.clone();
         let backend = ticket.backend.clone();
         let fails = |broken: &Broken| {
@@ -442,7 +447,8 @@ impl Exchange {
         let trace = self.record.trace();
         let ready = self.worker.door().ready();
         let requested = headers::value(&trace.original_model);
-        let served = if trace.fallback_used { headers::value(&trace.model) } else { requested.clone() };
+        let is_as_asked = trace.model == trace.original_model;
+        let served = if is_as_asked { requested.clone() } else { headers::value(&trace.model) };
         if trace.fallback_used {
             answer.insert(headers::FALLBACK, served.clone());
         }

@@ -94,15 +94,13 @@ impl Record {
         self.trace.attempts.iter().map(|attempt| attempt.backend.clone()).collect()
     }
 
-    /// The request was placed.
-    pub(crate) fn placed(&mut self, ticket: &mut Ticket, model: &str, is_fallback: bool) {
+    /// The request was placed: `served` is the model that will answer.
+    pub(crate) fn placed(&mut self, ticket: &mut Ticket, served: String, is_fallback: bool) {
         self.attempt_began = self.clock.now();
         self.trace.backend = Some(ticket.backend.id.clone());
         self.trace.candidates = std::mem::take(&mut ticket.candidates);
         self.trace.queued_ms += ms(ticket.queued);
-        if is_fallback || self.trace.fallback_used {
-            self.trace.model = model.to_owned();
-        }
+        self.trace.model = served;
         self.trace.fallback_used = is_fallback;
     }
 

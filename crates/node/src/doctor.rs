@@ -37,7 +37,7 @@ pub(crate) fn checks(facts: &Facts<'_>) -> Vec<CheckView> {
                 format!("{at} answers, but has no models"),
                 Some("pull one, for instance `ollama pull llama3.2`"),
             ),
-            Health::Up => check(&name, "ok", format!("{at} answers, {} models", backend.models.len()), None),
+            Health::Up => check(&name, "ok", format!("{at} answers; models: {}", backend.models.len()), None),
             Health::Loading => check(&name, "warning", format!("{at} is still loading"), None),
             Health::Hung => check(
                 &name,
