@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 /// How long a silent server is waited for.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An answer, whole.
 #[derive(Clone, Debug, PartialEq)]
@@ -81,14 +81,15 @@ impl Exchange {
     }
 
     /// Reads to the end.
-    pub fn finish(mut self) -> Answer {
+    pub fn finish(self) -> Answer {
+        self.finish_and_keep().0
+    }
+
+    /// Reads to the end of this answer and keeps the connection.
+    pub(crate) fn finish_and_keep(mut self) -> (Answer, BufReader<TcpStream>) {
         while let Ok(true) = self.more() {}
-        Answer {
-            status: self.status,
-            headers: self.headers,
-            body: String::from_utf8_lossy(&self.body).into_owned(),
-            complete: self.complete,
-        }
+        let body = String::from_utf8_lossy(&self.body).into_owned();
+        (Answer { status: self.status, headers: self.headers, body, complete: self.complete }, self.reader)
     }
 
     /// Reads the next piece; false at the end.
@@ -154,11 +155,10 @@ pub fn send(url: &str, method: &str, headers: &[(&str, &str)], body: &[u8]) -> i
     stream.write_all(head.as_bytes())?;
     // A server may refuse before it has read everything; its answer still counts.
     let _ = stream.write_all(body);
-    read_head(stream, method)
+    read_head(BufReader::new(stream), method)
 }
 
-fn read_head(stream: TcpStream, method: &str) -> io::Result<Exchange> {
-    let mut reader = BufReader::new(stream);
+pub(crate) fn read_head(mut reader: BufReader<TcpStream>, method: &str) -> io::Result<Exchange> {
     let mut line = String::new();
     reader.read_line(&mut line)?;
     let status =
@@ -171,7 +171,7 @@ fn read_head(stream: TcpStream, method: &str) -> io::Result<Exchange> {
         headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
     }
     let value = |name: &str| headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
-    let left = if method == "HEAD" || status == 204 || status == 304 {
+    let left = if method == "HEAD" || status < 200 || status == 204 || status == 304 {
         Framing::Length(0)
     } else if value("transfer-encoding").is_some_and(|coding| coding.contains("chunked")) {
         Framing::Chunked
@@ -220,7 +220,7 @@ pub(crate) fn try_get(url: &str) -> Option<Answer> {
     send(url, "GET", &[], &[]).ok().map(Exchange::finish)
 }
 
-fn split(url: &str) -> (String, String) {
+pub(crate) fn split(url: &str) -> (String, String) {
     let rest = url.strip_prefix("http://").unwrap_or(url);
     match rest.split_once('/') {
         Some((authority, path)) => (authority.to_owned(), format!("/{path}")),

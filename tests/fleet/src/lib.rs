@@ -3,8 +3,12 @@
 //! The programs are taken from the folder that this test was built into; `cargo xtask test` builds them first.
 //! Everything started here ends with the value that stands for it.
 
+mod backdrop;
 mod http;
 mod program;
+mod wire;
 
+pub use backdrop::Backdrop;
 pub use http::{Answer, Exchange, ask, exchange, get, post, send};
-pub use program::{Fake, Herd, Program, eventually};
+pub use program::{Fake, Herd, Program, eventually, free_port};
+pub use wire::{Wire, raw};

@@ -128,6 +128,7 @@ pub struct Herd {
     pub url: String,
     /// Its data directory.
     pub dir: tempfile::TempDir,
+    said: tempfile::NamedTempFile,
 }
 
 impl Herd {
@@ -144,25 +145,57 @@ impl Herd {
     /// # Panics
     /// If it does not start.
     pub fn start_with(backends: &[&str], vars: &[(&str, &str)]) -> Herd {
+        Herd::start_when(free_port(), backends, vars, |status| {
+            let backends_up = status["backends"]
+                .as_array()
+                .map_or(0, |all| all.iter().filter(|backend| backend["health"] == "up").count());
+            backends_up >= backends.len()
+        })
+    }
+
+    /// Starts one on `port` and waits until its `/fleet/self` is as `is_ready` wants it.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn start_when(port: u16, backends: &[&str], vars: &[(&str, &str)], is_ready: impl Fn(&Value) -> bool) -> Herd {
         let dir = tempfile::tempdir().expect("a temporary directory can be made");
-        let port = free_port();
+        // Not in the data directory, of which tests look at every file.
+        let said = tempfile::NamedTempFile::new().expect("a temporary file can be made");
         // Nobody listens on port 9 here, so the Ollama of the machine that runs the tests is left alone.
         let mut command = Command::new(binary("herd"));
         command.args(["serve", "--port", &port.to_string()]).env("FLEET_DATA_DIR", dir.path());
         command.env("FLEET_NODE_OLLAMA_HOST", "127.0.0.1:9").env("FLEET_MDNS", "off").env("FLEET_NODE_ID", "box");
         command.env("FLEET_BACKENDS", backends.join(",")).envs(vars.iter().copied());
-        if std::env::var_os("HERD_TEST_LOGS").is_none() {
-            command.stderr(Stdio::null());
-        }
+        command.stderr(said.reopen().expect("a file that was just made can be opened"));
         let mut program = Program(command.spawn().expect("herd can be started"));
         let url = format!("http://127.0.0.1:{port}");
         eventually("herd to answer and know its backends", || {
-            assert!(program.0.try_wait().ok().flatten().is_none(), "herd ended; set HERD_TEST_LOGS=1 to see why");
+            let ended = program.0.try_wait().ok().flatten();
+            assert!(ended.is_none(), "herd ended: {}", std::fs::read_to_string(said.path()).unwrap_or_default());
             let status = crate::http::try_get(&format!("{url}/fleet/self"))?.json();
-            let up = status["backends"].as_array()?.iter().filter(|backend| backend["health"] == "up").count();
-            (up >= backends.len()).then_some(())
+            is_ready(&status).then_some(())
         });
-        Herd { program, url, dir }
+        Herd { program, url, dir, said }
+    }
+
+    /// What it has written to its standard error so far.
+    pub fn said(&self) -> String {
+        std::fs::read(self.said.path()).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    }
+
+    /// Bytes of memory that it holds, as Linux counts them; 0 elsewhere.
+    pub fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.program.pid())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+        line.split_whitespace().next().and_then(|kib| kib.parse::<u64>().ok()).map_or(0, |kib| kib << 10)
+    }
+
+    /// Waits until it has no request in work and none waiting.
+    pub fn is_idle_soon(&self) {
+        eventually("herd to be idle", || {
+            let status = get(&self.at("/fleet/self")).json();
+            (status["in_flight"] == 0 && status["queued"] == 0).then_some(())
+        });
     }
 
     /// A path at its door.
@@ -179,6 +212,18 @@ impl Herd {
     }
 }
 
+/// No test passes in which it panicked, wherever that was.
+impl Drop for Herd {
+    fn drop(&mut self) {
+        let said = self.said();
+        if std::env::var_os("HERD_TEST_LOGS").is_some() || std::thread::panicking() {
+            eprintln!("{said}");
+        } else {
+            assert!(!said.contains("panicked"), "{said}");
+        }
+    }
+}
+
 fn binary(name: &str) -> PathBuf {
     let own = std::env::current_exe().expect("a running program has a path");
     let folder = own.parent().and_then(|deps| deps.parent()).expect("tests lie in target/<profile>/deps");
@@ -187,7 +232,11 @@ fn binary(name: &str) -> PathBuf {
     path
 }
 
-fn free_port() -> u16 {
+/// A port that nobody listened on a moment ago.
+///
+/// # Panics
+/// If there is none.
+pub fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
     listener.local_addr().expect("a listener has an address").port()
 }

