@@ -265,11 +265,13 @@ pub(crate) struct Failure {
     pub(crate) early: bool,
     /// Told after the handler had begun to stream: sent in a chunk.
     pub(crate) late: bool,
+    /// Told in Ollama's own words whatever the API: found before the translation begins.
+    pub(crate) plain: bool,
 }
 
 impl Failure {
     pub(crate) fn new(status: u16, text: impl Into<String>) -> Failure {
-        Failure { status, text: text.into(), early: false, late: false }
+        Failure { status, text: text.into(), early: false, late: false, plain: false }
     }
 
     pub(crate) fn early(status: u16, text: impl Into<String>) -> Failure {
@@ -278,6 +280,7 @@ impl Failure {
 
     /// The reply in the words of `tongue`.
     pub(crate) fn reply(&self, tongue: Tongue) -> Reply {
+        let tongue = if self.plain { Tongue::Ollama } else { tongue };
         let kind = match self.status {
             400 => "invalid_request_error",
             401 => "authentication_error",

@@ -131,6 +131,21 @@ impl Ask {
         Ok(())
     }
 
+    /// The whole way to an answer: the model, its abilities, a runner, a slot. May be dropped: the client left.
+    pub(crate) async fn start(&self, call: &Call, verb: &str) -> Result<(Arc<Model>, Generation), Failure> {
+        let mut model = call.model(&self.model, verb == "chat")?;
+        if let Some((target, _)) = &model.remote {
+            if !call.fake.options.remotes {
+                return Err(Failure::new(400, "this server cannot run this remote model"));
+            }
+            model = call.model(target, true)?;
+        }
+        self.check(&model, verb)?;
+        let (user, fit) = self.runner(call, &model).await?;
+        let generation = self.begin(call, &model, user, &fit).await?;
+        Ok((model, generation))
+    }
+
     /// Gets a runner, loading the model if it must. May be dropped: the client left.
     pub(crate) async fn runner(&self, call: &Call, model: &Arc<Model>) -> Result<(User, Fit), Failure> {
         let options = self.merged(model);

@@ -16,6 +16,12 @@ use crate::scheduler::{Limits, Scheduler};
 /// Most models that create, copy and pull may make; one more is an error.
 const MOST_MODELS: usize = 4096;
 
+/// Where cloud models run; a stand-in never reaches it.
+const CLOUD: &str = "ollama.com";
+
+/// What a machine without a network says of any name.
+pub(crate) const NO_HOST: &str = "on 127.0.0.53:53: no such host";
+
 /// See the module.
 pub(crate) struct Fake {
     pub(crate) options: Options,
@@ -127,24 +133,25 @@ impl Call {
         }
         let name = Name::parse(asked).ok_or_else(|| Failure::new(400, "invalid model name"))?;
         if name.place == Place::Cloud && self.fake.find(&name).is_none() {
-            return Err(self.no_cloud("/api/chat"));
+            return Err(self.no_cloud());
         }
         let model = self.fake.find(&name).ok_or_else(|| Failure::new(404, format!("model '{asked}' not found")))?;
         if model.remote.is_some() && self.fake.options.cloud_disabled {
-            return Err(self.no_cloud("/api/chat"));
+            return Err(self.no_cloud());
         }
         Ok(model)
     }
 
     /// Why a cloud model cannot answer here.
-    pub(crate) fn no_cloud(&self, path: &str) -> Failure {
+    pub(crate) fn no_cloud(&self) -> Failure {
         if self.fake.options.cloud_disabled {
-            return Failure::new(403, "ollama cloud is disabled: remote model is unavailable");
+            let text = "ollama cloud is disabled: remote model is unavailable";
+            return Failure { plain: true, ..Failure::new(403, text) };
         }
+        let path = &self.entry.target;
         let now = crate::clock::unix_seconds();
-        let text =
-            format!("Post \"https://cloud.invalid:443{path}?ts={now}\": dial tcp: lookup cloud.invalid: no such host");
-        Failure::new(502, text)
+        let text = format!("Post \"https://{CLOUD}:443{path}?ts={now}\": dial tcp: lookup {CLOUD} {NO_HOST}");
+        Failure { plain: true, ..Failure::new(502, text) }
     }
 
     /// How long a load takes for this request.

@@ -5,8 +5,10 @@
 
 mod answer;
 mod ask;
+mod audio;
 mod clock;
 mod control;
+mod create;
 mod embed;
 mod fake;
 mod faults;
@@ -14,10 +16,15 @@ mod generation;
 mod input;
 mod io;
 mod lists;
+mod manage;
+mod messages;
 mod models;
 mod names;
 mod native;
+mod openai;
+mod pull;
 mod record;
+mod responses;
 mod routes;
 mod rules;
 mod scheduler;
@@ -59,6 +66,10 @@ pub struct Options {
     pub calls: u64,
     /// Faults in force from the start, at most 64.
     pub faults: Vec<Fault>,
+    /// Models that the default registry offers, as `models` has them; empty when there is no way to it.
+    pub registry: Vec<String>,
+    /// How long a pull from the default registry takes.
+    pub pull: Duration,
     /// Whether /api/ps shows models in GPU memory.
     pub gpu: bool,
     /// Whether stubs of remote models may be used (OLLAMA_REMOTES).
@@ -89,6 +100,8 @@ impl Default for Options {
             tokens: None,
             calls: 1,
             faults: Vec::new(),
+            registry: Vec::new(),
+            pull: Duration::ZERO,
             gpu: false,
             remotes: false,
             cloud_disabled: false,

@@ -78,7 +78,7 @@ pub(crate) fn show(call: &Call, body: &[u8]) -> Result<Reply, Failure> {
     let name = Name::parse(asked).ok_or_else(|| Failure::new(400, "invalid model name"))?;
     let Some(model) = call.fake.find(&name) else {
         if name.place == Place::Cloud {
-            return Err(call.no_cloud("/api/show"));
+            return Err(call.no_cloud());
         }
         return Err(Failure::new(404, format!("model '{}' not found", name.short())));
     };

@@ -50,6 +50,12 @@ struct Flags {
     /// A fault from the start: KIND[:AFTER[:TIMES]]; may be given more than once.
     #[arg(long)]
     fault: Vec<Fault>,
+    /// Models that can be pulled: NAME or NAME=KIND, separated by commas; without it the registry is out of reach.
+    #[arg(long, value_delimiter = ',')]
+    registry: Vec<String>,
+    /// Milliseconds a pull takes.
+    #[arg(long, default_value_t = 0)]
+    pull_ms: u64,
     /// Show models as held in GPU memory.
     #[arg(long)]
     gpu: bool,
@@ -101,6 +107,8 @@ impl Flags {
             tokens: self.tokens,
             calls: self.calls,
             faults: self.fault,
+            registry: self.registry,
+            pull: Duration::from_millis(self.pull_ms),
             gpu: self.gpu,
             remotes: self.remotes,
             cloud_disabled: self.no_cloud,

@@ -13,7 +13,7 @@ use crate::fake::{Call, Fake};
 use crate::io::Wire;
 use crate::record::{Entry, MOST_BODY};
 use crate::rules::{self, Origin};
-use crate::{clock, control, embed, lists, native};
+use crate::{audio, clock, control, create, embed, lists, manage, messages, native, openai, pull, responses};
 
 /// Longest request body; a longer one is refused with 413. Blobs are not kept and have no limit.
 const MOST_REQUEST: usize = 64 << 20;
@@ -29,6 +29,24 @@ const ROUTES: &[(&str, &[&str])] = &[
     ("/api/generate", &["POST"]),
     ("/api/embed", &["POST"]),
     ("/api/embeddings", &["POST"]),
+    ("/api/pull", &["POST"]),
+    ("/api/push", &["POST"]),
+    ("/api/create", &["POST"]),
+    ("/api/blobs/:", &["HEAD", "POST"]),
+    ("/api/copy", &["POST"]),
+    ("/api/delete", &["DELETE"]),
+    ("/api/status", &["GET"]),
+    ("/api/me", &["POST"]),
+    ("/api/signout", &["POST"]),
+    ("/api/user/keys/:", &["DELETE"]),
+    ("/api/experimental/web_search", &["POST"]),
+    ("/api/experimental/web_fetch", &["POST"]),
+    ("/api/experimental/model-recommendations", &["GET"]),
+    ("/v1/chat/completions", &["POST"]),
+    ("/v1/completions", &["POST"]),
+    ("/v1/responses", &["POST"]),
+    ("/v1/messages", &["POST"]),
+    ("/v1/audio/transcriptions", &["POST"]),
     ("/v1/embeddings", &["POST"]),
     ("/v1/models", &["GET"]),
     ("/v1/models/:", &["GET"]),
@@ -41,6 +59,13 @@ pub(crate) async fn serve(fake: Arc<Fake>, wire: Arc<Wire>, request: Request<Inc
     let path = head.uri.path().to_owned();
     wire.begin();
     let began = clock::now();
+    if method == "POST"
+        && let Some(digest) = path.strip_prefix("/api/blobs/")
+    {
+        return Ok(manage::upload(&fake, digest, incoming)
+            .await
+            .unwrap_or_else(|failure| failure.reply(Tongue::Ollama)));
+    }
     let body = match Limited::new(incoming, MOST_REQUEST).collect().await {
         Ok(body) => body.to_bytes(),
         Err(_) => return Ok(bare(413)),
@@ -112,7 +137,7 @@ async fn ruled(call: &Call, method: &str, path: &str, headers: &HeaderMap, body:
     }
     let reply = match origin {
         Origin::Allowed(_) if method == "OPTIONS" => with_allow(preflight(), allow),
-        _ => routed(call, method, path, body).await,
+        _ => routed(call, method, path, headers, body).await,
     };
     match origin {
         Origin::Allowed(origin) => {
@@ -154,7 +179,7 @@ fn allowed(path: &str) -> Option<&'static [&'static str]> {
     ROUTES.iter().find(|(route, _)| fits(route)).map(|(_, methods)| *methods)
 }
 
-async fn routed(call: &Call, method: &str, path: &str, body: &[u8]) -> Reply {
+async fn routed(call: &Call, method: &str, path: &str, headers: &HeaderMap, body: &[u8]) -> Reply {
     let Some(methods) = allowed(path) else { return elsewhere(method, path) };
     if !methods.contains(&method) {
         let refusal = reply(405, "text/plain", Payload::whole("405 method not allowed"));
@@ -165,13 +190,14 @@ async fn routed(call: &Call, method: &str, path: &str, body: &[u8]) -> Reply {
         _ if path.starts_with("/v1/") => Tongue::OpenAi,
         _ => Tongue::Ollama,
     };
+    let form = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if call.effects.fails {
         return Failure::new(500, "flaky on purpose").reply(tongue);
     }
-    handled(call, method, path, body).await.unwrap_or_else(|failure| failure.reply(tongue))
+    handled(call, method, path, form, body).await.unwrap_or_else(|failure| failure.reply(tongue))
 }
 
-async fn handled(call: &Call, method: &str, path: &str, body: &[u8]) -> Result<Reply, Failure> {
+async fn handled(call: &Call, method: &str, path: &str, form: &str, body: &[u8]) -> Result<Reply, Failure> {
     match (method, path) {
         (_, "/") => Ok(reply(200, "text/plain; charset=utf-8", Payload::whole("Ollama is running"))),
         (_, "/api/version") => Ok(lists::version(call)),
@@ -182,11 +208,27 @@ async fn handled(call: &Call, method: &str, path: &str, body: &[u8]) -> Result<R
         (_, "/api/generate") => native::generate(call, body).await,
         (_, "/api/embed") => embed::embed(call, body).await,
         (_, "/api/embeddings") => embed::legacy(call, body).await,
+        (_, "/api/pull") => pull::pull(call, body).await,
+        (_, "/api/push") => pull::push(call, body),
+        (_, "/api/create") => create::create(call, body),
+        (_, "/api/copy") => manage::copy(call, body),
+        (_, "/api/delete") => manage::delete(call, body),
+        (_, "/api/status") => Ok(manage::status(call)),
+        (_, "/api/me" | "/api/signout") => Err(Failure::new(503, "account unavailable")),
+        (_, "/api/experimental/web_search" | "/api/experimental/web_fetch") => Err(call.no_cloud()),
+        (_, "/api/experimental/model-recommendations") => Ok(manage::recommendations()),
+        (_, "/v1/chat/completions") => openai::chat(call, body).await,
+        (_, "/v1/completions") => openai::completions(call, body).await,
+        (_, "/v1/responses") => responses::responses(call, body).await,
+        (_, "/v1/messages") => messages::messages(call, body).await,
+        (_, "/v1/audio/transcriptions") => audio::transcriptions(call, form, body).await,
         (_, "/v1/embeddings") => embed::openai(call, body).await,
         (_, "/v1/models") => Ok(lists::openai_list(call)),
-        _ => match path.strip_prefix("/v1/models/") {
-            Some(id) => lists::openai_one(call, id),
-            None => Err(Failure::new(404, "no such route")),
+        _ => match (path.strip_prefix("/v1/models/"), path.strip_prefix("/api/blobs/")) {
+            (Some(id), _) => lists::openai_one(call, id),
+            (None, Some(digest)) => manage::blob(call, digest),
+            // What is left is /api/user/keys/:k.
+            (None, None) => Err(Failure::new(503, "account unavailable")),
         },
     }
 }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde_json::{Value, json};
 
 use crate::models::Says;
-use crate::text::{draw_letters, push_string};
+use crate::text::draw_letters;
 
 /// Tokens a tool call takes, its opening words not counted.
 const CALL_TOKENS: u64 = 62;
@@ -222,13 +222,6 @@ fn sample(schema: &Value, depth: u32) -> Value {
         }
         _ => Value::Null,
     }
-}
-
-/// A tool call's arguments as the text that the OpenAI-like answers carry.
-pub(crate) fn arguments_text(call: &Call) -> String {
-    let mut out = String::new();
-    push_string(&mut out, &crate::text::json(&call.arguments));
-    out
 }
 
 #[cfg(test)]
