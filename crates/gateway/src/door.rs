@@ -253,11 +253,14 @@ impl Worker {
         let own = ends.own.map(|own| own.ip());
         if let Err(denied) = self.door.names.check(request.method(), request.uri(), request.headers(), own, zone) {
             self.door.metrics.denied();
-            let status = match denied {
-                guard::Denied::ContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                _ => StatusCode::FORBIDDEN,
+            let (status, cause) = match denied {
+                guard::Denied::ContentType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, Cause::UnsupportedMediaType),
+                _ => (StatusCode::FORBIDDEN, Cause::Forbidden),
             };
-            return reply::full(status, "text/plain; charset=utf-8", format!("{denied}\n"));
+            return match api {
+                Some(api) => reply::failure(&Failure::new(cause, denied.to_string()), api.dialect()),
+                None => reply::full(status, "text/plain; charset=utf-8", format!("{denied}\n")),
+            };
         }
         // Only what a browser sent asks for an answer that a page may read.
         let from_page = request.headers().contains_key(header::ORIGIN).then(|| request.headers().clone());
@@ -348,8 +351,13 @@ impl Worker {
         };
         let shorter = path.trim_end_matches('/');
         if shorter.len() < path.len() && known(shorter) {
-            let mut response = reply::empty(StatusCode::MOVED_PERMANENTLY);
-            response.headers_mut().insert(header::LOCATION, headers::value(shorter));
+            // As Ollama does: after a 301, clients would repeat a POST as a GET.
+            let mut response = reply::empty(match *request.method() {
+                Method::GET | Method::HEAD => StatusCode::MOVED_PERMANENTLY,
+                _ => StatusCode::TEMPORARY_REDIRECT,
+            });
+            let query = request.uri().query().map_or_else(String::new, |query| format!("?{query}"));
+            response.headers_mut().insert(header::LOCATION, headers::value(&format!("{shorter}{query}")));
             return response;
         }
         not_found(path)

@@ -56,11 +56,11 @@ impl Names {
             Some(host) => host.to_str().map_err(|_| Denied::Host)?,
             None => "",
         };
-        if headers.get_all(HOST).iter().nth(1).is_some() || !self.is_own(host_part(host), own) {
+        if headers.get_all(HOST).iter().nth(1).is_some() || !self.is_own(host, own) {
             return Err(Denied::Host);
         }
         if let Some(authority) = uri.authority()
-            && !self.is_own(host_part(authority.as_str()), own)
+            && !self.is_own(authority.as_str(), own)
         {
             return Err(Denied::Host);
         }
@@ -79,8 +79,9 @@ impl Names {
         Ok(())
     }
 
-    fn is_own(&self, host: &str, own: Option<IpAddr>) -> bool {
-        if host.is_empty() || host.eq_ignore_ascii_case("localhost") {
+    fn is_own(&self, authority: &str, own: Option<IpAddr>) -> bool {
+        let Some(host) = host_part(authority) else { return false };
+        if host.is_empty() {
             return true;
         }
         if let Ok(ip) = host.parse::<IpAddr>() {
@@ -89,19 +90,20 @@ impl Names {
         let host = host.to_ascii_lowercase();
         let host = host.strip_suffix('.').unwrap_or(&host);
         host.ends_with(".localhost")
-            || matches!(host, "host.docker.internal" | "host.containers.internal")
+            || matches!(host, "localhost" | "host.docker.internal" | "host.containers.internal")
             || (!self.host_name.is_empty()
                 && (host == self.host_name || host.strip_suffix(".local").is_some_and(|name| name == self.host_name)))
     }
 }
 
-/// The host of `host:port`, without the brackets of an IPv6 address.
-fn host_part(authority: &str) -> &str {
-    let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    if let Some(rest) = authority.strip_prefix('[') {
-        return rest.split_once(']').map_or("\0", |(ip, _)| ip);
-    }
-    authority.rsplit_once(':').map_or(authority, |(host, _)| host)
+/// The host of `host:port`, without the brackets of an IPv6 address; `None` of what is not of that form.
+fn host_part(authority: &str) -> Option<&str> {
+    let (host, port) = match authority.strip_prefix('[') {
+        Some(rest) => rest.split_once(']')?,
+        None => authority.split_at(authority.rfind(':').unwrap_or(authority.len())),
+    };
+    let is_port = port.strip_prefix(':').map_or(port.is_empty(), |port| port.bytes().all(|byte| byte.is_ascii_digit()));
+    (is_port && !host.contains('@')).then_some(host)
 }
 
 /// Ollama's list of origins without `null` and `file:`, which any downloaded page has, and with browser extensions.
@@ -121,10 +123,7 @@ fn is_local_tool(origin: &str) -> bool {
     let Some(authority) = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://")) else {
         return false;
     };
-    if authority.contains(['@', '/']) {
-        return false;
-    }
-    let host = host_part(authority);
+    let Some(host) = host_part(authority) else { return false };
     host.eq_ignore_ascii_case("localhost")
         || host.to_ascii_lowercase().ends_with(".localhost")
         || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback() || ip.is_unspecified())
@@ -202,6 +201,7 @@ mod tests {
             "172.17.0.1:11435",
             "studio:11435",
             "studio.local",
+            "localhost.",
             "",
         ] {
             assert_eq!(check(host, None, None, Zone::Inference), Ok(()), "{host}");
@@ -215,6 +215,11 @@ mod tests {
             "192.168.7.7:11435",
             "[::2]:11435",
             "[::1",
+            "[::1]evil.example",
+            "[::1]:80@evil.example",
+            "localhost@evil.example",
+            "evil.example@localhost",
+            "localhost:evil",
             "xlocalhost",
             "foo.local",
             "169.254.169.254",
@@ -242,6 +247,8 @@ mod tests {
             ("https://evil.example", false, false),
             ("http://localhost.evil.example", false, false),
             ("http://localhost@evil.example", false, false),
+            ("http://localhost:1@evil.example", false, false),
+            ("http://localhost/evil.example", false, false),
             ("http://127.0.0.1.evil.example", false, false),
             ("http://192.168.1.5:8080", false, false),
             ("app://", false, false),

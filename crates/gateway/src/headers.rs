@@ -58,9 +58,14 @@ pub(crate) fn for_backend(mut headers: HeaderMap, host: HeaderValue, own_token: 
     ] {
         headers.remove(name);
     }
-    let secret = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    if secret.is_some_and(|secret| secret.strip_prefix("Bearer ") == Some(own_token)) {
-        headers.remove(header::AUTHORIZATION);
+    // Under whatever name and in whatever words it was sent.
+    let has_token = |value: &HeaderValue| {
+        value.as_bytes().windows(own_token.len().max(1)).any(|window| window == own_token.as_bytes())
+    };
+    let with_token: Vec<HeaderName> =
+        headers.iter().filter(|(_, value)| has_token(value)).map(|(name, _)| name.clone()).collect();
+    for name in with_token {
+        headers.remove(name);
     }
     headers.insert(header::HOST, host);
     headers
@@ -156,7 +161,8 @@ mod tests {
             ("x-private", "1"),
             ("cookie", "a=b"),
             ("origin", "http://localhost:1"),
-            ("authorization", "Bearer ours"),
+            ("authorization", "bearer  ours"),
+            ("x-token", "ours"),
             ("x-herd-tags", "a"),
             ("x-api-key", "theirs"),
             ("host", "localhost:11435"),

@@ -39,7 +39,7 @@ impl Work {
             "/api/create" => Work::Create,
             "/api/copy" => Work::Copy,
             "/api/delete" => Work::Delete,
-            _ if path.starts_with("/api/blobs/") => Work::Blob,
+            _ if path.strip_prefix("/api/blobs/").is_some_and(is_digest) => Work::Blob,
             _ => return None,
         })
     }
@@ -56,6 +56,14 @@ impl Work {
     pub(crate) fn allows(self, method: &Method) -> bool {
         self.allowed().split(", ").any(|allowed| allowed == method.as_str())
     }
+}
+
+/// Whether `text` may be a blob's digest: `sha256:` and hexadecimal digits. Nothing that a server behind could take for
+/// a path of its own.
+fn is_digest(text: &str) -> bool {
+    let (kind, digits) = text.split_at(text.find([':', '-', '%']).unwrap_or(text.len()));
+    let digits = [":", "-", "%3A", "%3a"].iter().find_map(|mark| digits.strip_prefix(mark));
+    kind == "sha256" && digits.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 /// Passes the work on.
@@ -209,6 +217,27 @@ impl Relay {
                     false => Err(CutOff),
                 }))
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_digest_names_a_blob() {
+        for (path, is_blob) in [
+            ("/api/blobs/sha256:00ff", true),
+            ("/api/blobs/sha256-00FF", true),
+            ("/api/blobs/sha256%3A00ff", true),
+            ("/api/blobs/", false),
+            ("/api/blobs/sha256", false),
+            ("/api/blobs/../me", false),
+            ("/api/blobs/..%2fme", false),
+            ("/api/blobs/sha256:/../../me", false),
+        ] {
+            assert_eq!(Work::at(path) == Some(Work::Blob), is_blob, "{path}");
         }
     }
 }
