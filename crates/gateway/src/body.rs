@@ -35,6 +35,8 @@ pub(crate) enum Received {
         rest: Incoming,
         /// Bytes of both, where the client said.
         length: Option<u64>,
+        /// The share of the memory for bodies that the beginning takes, where it is more than about 64 KiB.
+        permit: Option<Permit>,
     },
 }
 
@@ -88,7 +90,8 @@ async fn keep_unknown(mut body: Incoming, first: Bytes, most: u64, budget: &Budg
             // A buffer that grows doubles, so that is what is asked for.
             let more = room.max(size - room);
             if !permit.grow(more) {
-                return Ok(Received::Flowing { start: whole.freeze(), rest: body, length: None });
+                // What is here stays counted, or many of these together would take any amount.
+                return Ok(Received::Flowing { start: whole.freeze(), rest: body, length: None, permit: Some(permit) });
             }
             room += more;
         }
@@ -104,7 +107,7 @@ async fn begin(mut body: Incoming, first: Bytes, length: Option<u64>) -> Result<
             None => break,
         }
     }
-    Ok(Received::Flowing { start: start.freeze(), rest: body, length })
+    Ok(Received::Flowing { start: start.freeze(), rest: body, length, permit: None })
 }
 
 /// The next bytes of a body; `None` at its end.

@@ -33,6 +33,9 @@ const HELD_MOST: usize = 64 * 1024;
 /// Bytes of a backend's error answer that are read, and how long they may take.
 const ERROR_MOST: usize = 64 * 1024;
 const ERROR_LONGEST: Duration = Duration::from_secs(5);
+/// Bytes of the longest model name that is looked for: ids of some servers are file paths. A longer one is refused, for it
+/// would go into headers, which many clients take 8 KiB of.
+const LONGEST_MODEL: usize = 1024;
 /// Tokens that an answer is taken to have when the request does not bound it.
 const ANSWER_TOKENS: u64 = 256;
 
@@ -58,7 +61,8 @@ pub(crate) struct Exchange {
 enum Payload {
     /// All of it, and its share of the memory for bodies.
     Kept(Bytes, #[allow(dead_code, reason = "given back when dropped")] Option<Permit>),
-    Flowing(Option<(Bytes, Incoming)>),
+    /// The beginning and what is still to come, until they are sent.
+    Flowing(Option<(Bytes, Incoming)>, #[allow(dead_code, reason = "given back when dropped")] Option<Permit>),
 }
 
 /// An answer whose first content is there.
@@ -135,10 +139,10 @@ impl Exchange {
                 record.trace_mut().request_bytes = bytes.len() as u64;
                 Payload::Kept(bytes, permit)
             }
-            Received::Flowing { start, rest, length } => {
+            Received::Flowing { start, rest, length, permit } => {
                 record.trace_mut().request_bytes = length.unwrap_or(start.len() as u64);
                 record.trace_mut().unretriable = true;
-                Payload::Flowing(Some((start, rest)))
+                Payload::Flowing(Some((start, rest)), permit)
             }
         };
         let Some(text) = facts.model else {
@@ -149,6 +153,10 @@ impl Exchange {
         }
         let mut asked = vec![text.text.clone()];
         asked.extend(facts.fallback_models);
+        if asked.iter().any(|name| name.len() > LONGEST_MODEL) {
+            // Ollama's words for a name that cannot be one.
+            return Err(Box::new((Failure::new(Cause::BadRequest, "invalid model name"), record)));
+        }
         let app = app(&parts.headers);
         let trace = record.trace_mut();
         trace.original_model = text.text.clone();
@@ -207,7 +215,7 @@ impl Exchange {
                 Attempted::Again(wrong) => {
                     self.record.attempt_failed(&wrong.failure.message);
                     let tried_enough = self.record.retries() > self.worker.door().settings().max_retries as usize;
-                    let sent_for_good = matches!(self.payload, Payload::Flowing(None));
+                    let sent_for_good = matches!(self.payload, Payload::Flowing(None, _));
                     if tried_enough || sent_for_good {
                         return Err(self.refuse(wrong));
                     }
@@ -242,7 +250,7 @@ impl Exchange {
             let kept = match self.payload {
                 Payload::Kept(..) => worker.pool().take(&backend.address),
                 // A body that cannot be sent twice goes over a connection that cannot be stale.
-                Payload::Flowing(_) => None,
+                Payload::Flowing(..) => None,
             };
             let mut upstream = match kept {
                 Some(upstream) => upstream,
@@ -385,7 +393,7 @@ impl Exchange {
         let edits = self.edits(backend, model);
         let body = match &mut self.payload {
             Payload::Kept(bytes, _) => Outgoing::kept(dialect::splice(bytes, edits)),
-            Payload::Flowing(flowing) => {
+            Payload::Flowing(flowing, _) => {
                 let (start, rest) =
                     flowing.take().ok_or_else(|| Failure::new(Cause::Internal, "a body was to be sent twice"))?;
                 // Edits beyond what was read are not known; those within it are.

@@ -19,6 +19,7 @@ mod metrics;
 mod page;
 mod record;
 mod reply;
+mod told;
 mod upstream;
 mod verdict;
 

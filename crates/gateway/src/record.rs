@@ -8,6 +8,7 @@ use proto::{Api, Attempt, BackendId, Clock, Moment, Outcome, RequestId, Trace};
 
 use crate::fleet::{Fleet, Ticket};
 use crate::metrics::Metrics;
+use crate::told::tellable;
 
 /// A request's trace in the making. Whatever happens to the request, dropping this reports it; a request of which
 /// nobody said how it ended was left by its client.
@@ -154,6 +155,12 @@ impl Drop for Record {
         self.trace.latency_ms = ms(self.clock.now().since(self.arrived));
         if !self.ended {
             self.trace.outcome = Outcome::ClientDisconnected;
+        }
+        for said in self.trace.attempts.iter_mut().filter_map(|attempt| attempt.error.as_mut()) {
+            *said = tellable(said);
+        }
+        if let Some(said) = &mut self.trace.error {
+            *said = tellable(said);
         }
         self.metrics.ended(&self.trace);
         let empty = Trace {

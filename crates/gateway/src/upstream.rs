@@ -238,22 +238,23 @@ impl Broken {
     pub(crate) fn is_stale_connection(&self) -> bool {
         match self {
             Broken::Http(error) => {
-                error.is_canceled() || error.is_closed() || error.is_incomplete_message() || is_reset(error)
+                error.is_canceled() || error.is_closed() || error.is_incomplete_message() || is_gone(error)
             }
             _ => false,
         }
     }
 }
 
-fn is_reset(error: &hyper::Error) -> bool {
-    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+/// Whether the other side went away, whatever hyper was doing then.
+fn is_gone(error: &hyper::Error) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
     std::error::Error::source(error)
         .and_then(|source| source.downcast_ref::<std::io::Error>())
-        .is_some_and(|io| matches!(io.kind(), BrokenPipe | ConnectionReset | ConnectionAborted))
+        .is_some_and(|io| matches!(io.kind(), BrokenPipe | ConnectionReset | ConnectionAborted | UnexpectedEof))
 }
 
 fn http_words(error: &hyper::Error) -> String {
-    if error.is_incomplete_message() || error.is_closed() || error.is_canceled() || is_reset(error) {
+    if error.is_incomplete_message() || error.is_closed() || error.is_canceled() || is_gone(error) {
         "closed the connection".to_owned()
     } else if error.is_parse() {
         "sent something that is not HTTP".to_owned()

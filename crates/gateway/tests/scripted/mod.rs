@@ -1,0 +1,224 @@
+//! A door in front of backends that do exactly what a test tells them, byte by byte.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use dialect::{Cause, Failure};
+use gateway::{Ask, Door, Ending, Fleet, Gauges, Limits, Placing, Settings, Slot, Ticket, View, ViewError, ViewFuture};
+use proto::{Address, Api, ApiSet, BackendId, BackendKind, BackendState, Clock, Health, Link, Moment, Trace};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+
+/// A fleet that places requests on its backends in turn, skipping those that are excluded.
+pub(crate) struct Fixed {
+    backends: Vec<Arc<BackendState>>,
+    me: std::sync::Weak<Fixed>,
+    /// What was reported, in order.
+    pub(crate) traces: Mutex<Vec<Trace>>,
+    /// How attempts ended, in order.
+    pub(crate) endings: Mutex<Vec<Ending>>,
+    movers: Mutex<Vec<tokio::sync::oneshot::Sender<()>>>,
+}
+
+impl Fixed {
+    /// Tells the newest attempt to go elsewhere.
+    pub(crate) fn move_newest(&self) {
+        self.movers.lock().unwrap().pop().unwrap().send(()).unwrap();
+    }
+}
+
+impl Fleet for Fixed {
+    fn place(&self, ask: Ask) -> Placing {
+        let free = self.backends.iter().find(|backend| !ask.excluded.contains(&backend.id));
+        let Some(backend) = free else {
+            return Placing::Now(Err(Failure::new(Cause::Unavailable, "nobody is left")));
+        };
+        let (mover, moved) = tokio::sync::oneshot::channel();
+        self.movers.lock().unwrap().push(mover);
+        let fleet: Arc<dyn Fleet> = self.me.upgrade().unwrap();
+        Placing::Now(Ok(Ticket {
+            backend: backend.clone(),
+            model: 0,
+            candidates: Vec::new(),
+            queued: Duration::ZERO,
+            slot: Slot::new(fleet, 1),
+            moved,
+        }))
+    }
+
+    fn first_content(&self, _: u64) {}
+
+    fn finish(&self, _: u64, ending: Ending) {
+        self.endings.lock().unwrap().push(ending);
+    }
+
+    fn report(&self, trace: Trace) {
+        self.traces.lock().unwrap().push(trace);
+    }
+
+    fn suspect(&self, _: &BackendId) {}
+
+    fn refresh(&self, _: &BackendId) {}
+
+    fn view(&self, _: View) -> ViewFuture {
+        Box::pin(std::future::ready(Err(ViewError::NotFound("nothing to see".to_owned()))))
+    }
+
+    fn gauges(&self) -> Gauges {
+        Gauges::default()
+    }
+}
+
+/// A backend: a listener whose connections the test serves itself.
+pub(crate) struct Backend(TcpListener);
+
+impl Backend {
+    pub(crate) async fn new() -> Backend {
+        Backend(TcpListener::bind("127.0.0.1:0").await.unwrap())
+    }
+
+    /// The next connection.
+    pub(crate) async fn accept(&self) -> Connection {
+        Connection { stream: self.0.accept().await.unwrap().0, read: Vec::new() }
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.0.local_addr().unwrap()
+    }
+}
+
+/// One connection, on either side.
+pub(crate) struct Connection {
+    stream: TcpStream,
+    read: Vec<u8>,
+}
+
+impl Connection {
+    /// Reads until `text` has come, and takes everything up to its end.
+    pub(crate) async fn until(&mut self, text: &str) -> String {
+        loop {
+            let found = self.read.windows(text.len()).position(|window| window == text.as_bytes());
+            if let Some(at) = found {
+                let rest = self.read.split_off(at + text.len());
+                let taken = std::mem::replace(&mut self.read, rest);
+                return String::from_utf8(taken).unwrap();
+            }
+            let mut piece = [0; 65536];
+            let read = self.stream.read(&mut piece).await.unwrap();
+            assert!(read > 0, "ended before {text:?}; got {:?}", String::from_utf8_lossy(&self.read));
+            self.read.extend_from_slice(&piece[..read]);
+        }
+    }
+
+    /// Reads to the end of the connection.
+    pub(crate) async fn rest(&mut self) -> String {
+        let _ = self.stream.read_to_end(&mut self.read).await;
+        String::from_utf8(std::mem::take(&mut self.read)).unwrap()
+    }
+
+    pub(crate) async fn send(&mut self, text: &str) {
+        self.stream.write_all(text.as_bytes()).await.unwrap();
+        self.stream.flush().await.unwrap();
+    }
+}
+
+/// A door, its fleet, and the task that serves it.
+pub(crate) struct House {
+    pub(crate) fleet: Arc<Fixed>,
+    address: SocketAddr,
+    stop: CancellationToken,
+    served: tokio::task::JoinHandle<()>,
+}
+
+impl House {
+    /// A door in front of `backends` that holds headers back for `hold` and keeps `bodies` bytes of bodies.
+    pub(crate) async fn new(backends: &[&Backend], hold: Duration, bodies: u64) -> House {
+        let states = backends.iter().enumerate().map(|(at, backend)| {
+            Arc::new(BackendState {
+                id: BackendId::new(format!("b{at}")),
+                kind: BackendKind::Ollama,
+                address: Address {
+                    host: "127.0.0.1".to_owned(),
+                    port: backend.address().port(),
+                    base_path: String::new(),
+                },
+                link: Link::Loopback,
+                version: None,
+                health: Health::Up,
+                speaks: ApiSet::of(&Api::ALL),
+                slots: None,
+                ignores_model_name: false,
+                models: Vec::new(),
+            })
+        });
+        let fleet = Arc::new_cyclic(|me| Fixed {
+            backends: states.collect(),
+            me: me.clone(),
+            traces: Mutex::default(),
+            endings: Mutex::default(),
+            movers: Mutex::default(),
+        });
+        let settings = Settings {
+            node_name: "here".to_owned(),
+            host_name: String::new(),
+            instance: "test".to_owned(),
+            token: "secret".to_owned(),
+            max_retries: 2,
+            hold,
+            limits: Limits { bodies, ..Limits::default() },
+        };
+        let clock = Clock::new(|| Moment::at(Duration::ZERO), || 1_700_000_000_000);
+        let door = Door::new(fleet.clone(), settings, clock, 7);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        #[allow(clippy::disallowed_methods, reason = "awaited in `end`")]
+        let served = tokio::spawn(door.worker().serve(vec![listener], stop.clone(), Duration::from_secs(5)));
+        House { fleet, address, stop, served }
+    }
+
+    /// Sends a request and leaves the answer to be read.
+    pub(crate) async fn ask(&self, path: &str, body: &str) -> Connection {
+        let mut client = Connection { stream: TcpStream::connect(self.address).await.unwrap(), read: Vec::new() };
+        let length = body.len();
+        client
+            .send(&format!(
+                "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+            ))
+            .await;
+        client
+    }
+
+    /// The traces, once there are `count`, and the door is closed.
+    pub(crate) async fn end(self, count: usize) -> VecDeque<Trace> {
+        self.stop.cancel();
+        self.served.await.unwrap();
+        let traces: VecDeque<Trace> = std::mem::take(&mut *self.fleet.traces.lock().unwrap()).into();
+        assert_eq!(traces.len(), count, "{traces:?}");
+        traces
+    }
+}
+
+/// A chunk of a chunked body.
+pub(crate) fn chunk(text: &str) -> String {
+    format!("{:x}\r\n{text}\r\n", text.len())
+}
+
+/// The head of a streamed answer.
+pub(crate) const NDJSON: &str =
+    "HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n";
+/// The head of a stream of server-sent events.
+pub(crate) const SSE: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+/// A line with content.
+pub(crate) const LINE: &str =
+    "{\"model\":\"m\",\"message\":{\"role\":\"assistant\",\"content\":\"x\"},\"done\":false}\n";
+/// The last line.
+pub(crate) const DONE: &str = "{\"model\":\"m\",\"message\":{\"role\":\"assistant\",\"content\":\"\"},\"done\":true,\"done_reason\":\"stop\",\"eval_count\":1}\n";
+
+/// The bytes of a plain answer.
+pub(crate) fn whole(body: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+}
