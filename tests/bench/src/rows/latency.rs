@@ -1,0 +1,72 @@
+//! Rows 1 and 7b: what a proxy adds to one request at a time on one connection.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use crate::client::{self, Line};
+use crate::clock;
+use crate::report::{Bar, Measure, Values};
+use crate::stage::{Slices, Stage};
+use crate::stats::{quantile, us};
+
+/// Long enough for thousands of tiny requests, short enough that neighbours' load is shared alike.
+const SLICE: Duration = Duration::from_millis(400);
+
+/// Row 1.
+pub(crate) fn tiny(stage: &mut Stage) -> Result<Vec<Measure>> {
+    let bar = Bar::TimesNginx { must: 1.5, aim: 1.0 };
+    added(stage, "1", "tiny chat, one connection", 0, bar)
+}
+
+/// Row 7b.
+pub(crate) fn large_prompt(stage: &mut Stage) -> Result<Vec<Measure>> {
+    let bar = Bar::TimesNginx { must: 3.0, aim: 1.2 };
+    added(stage, "7b", "1 MB prompt", 1_000_000, bar)
+}
+
+fn added(stage: &mut Stage, row: &'static str, what: &str, padding: usize, bar: Bar) -> Result<Vec<Measure>> {
+    let rounds = stage.rounds(SLICE);
+    let targets = stage.standing()?.targets();
+    let mut highs = Vec::new();
+    let lows = Slices::interleave(&targets, rounds, |target| {
+        let request = client::chat(target.plain, "tiny", false, padding);
+        let mut delays = one_by_one(target.plain, &request)?;
+        highs.push((target.column, quantile(&mut delays, 0.99).unwrap_or(0.0)));
+        Ok(quantile(&mut delays, 0.5).unwrap_or(0.0))
+    })?;
+    let direct = lows.medians();
+    let high = Values::of(|column| {
+        let of_column: Vec<f64> = highs.iter().filter(|(of, _)| *of == column).map(|(_, value)| *value).collect();
+        crate::stats::median(&of_column)
+    });
+    let measure = |what: String, values, bar| Measure { row, what, unit: "µs", values, bar };
+    Ok(vec![
+        measure(format!("{what}: added p50"), lows.added(), bar),
+        measure(format!("{what}: whole p50"), direct, Bar::Fact),
+        measure(format!("{what}: whole p99"), high, Bar::Fact),
+    ])
+}
+
+/// The time of each exchange of a slice, in microseconds; the first tenth is warm-up.
+fn one_by_one(address: std::net::SocketAddr, request: &[u8]) -> Result<Vec<f64>> {
+    let mut line = Line::connect(address)?;
+    let start = clock::now_ns();
+    let length = u64::try_from(SLICE.as_nanos())?;
+    let mut delays = Vec::with_capacity(16 * 1024);
+    loop {
+        let before = clock::now_ns();
+        if before - start > length {
+            return Ok(delays);
+        }
+        let answer = line.exchange(request, |_| {})?;
+        let after = clock::now_ns();
+        ensure!(answer.status() == 200, "status {}", answer.status());
+        if answer.closes() {
+            line = Line::connect(address)?;
+        }
+        if before - start > length / 10 {
+            delays.push(us(after - before));
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! The rows of the table, by what they look at.
+
+mod cpu;
+mod faults;
+mod latency;
+mod memory;
+mod streams;
+
+use anyhow::Result;
+
+use crate::report::Measure;
+use crate::stage::Stage;
+
+/// A group of rows that one play measures.
+pub(crate) struct Row {
+    /// The numbers it answers to.
+    pub names: &'static [&'static str],
+    pub play: fn(&mut Stage) -> Result<Vec<Measure>>,
+}
+
+/// All rows, in the order they are played.
+pub(crate) const ROWS: &[Row] = &[
+    Row { names: &["1"], play: latency::tiny },
+    Row { names: &["2"], play: cpu::requests },
+    Row { names: &["3"], play: cpu::burst },
+    Row { names: &["4"], play: streams::one_way },
+    Row { names: &["4b", "5"], play: streams::thousand },
+    Row { names: &["6"], play: memory::idle },
+    Row { names: &["7"], play: memory::large_bodies },
+    Row { names: &["7b"], play: latency::large_prompt },
+    Row { names: &["12b"], play: faults::refusing },
+    Row { names: &["13"], play: faults::left },
+    Row { names: &["17"], play: faults::start },
+];
