@@ -149,11 +149,11 @@ impl Breaker {
         *self = Breaker { epoch: self.epoch + 1, rested_in: self.rested_in, ..Breaker::new() };
     }
 
-    /// It was away and answers again: what failed before is forgiven, yet it gets one request beside the `others` that
-    /// it may still have.
-    pub(crate) fn revive(&mut self, others: u32) {
+    /// It was away and answers again: what failed before is forgiven, yet it gets one request beside those that it is
+    /// still `answering`.
+    pub(crate) fn revive(&mut self, answering: u32) {
         self.forget();
-        self.window = others.saturating_add(1);
+        self.window = answering.saturating_add(1);
     }
 
     fn rest(&mut self, rest: Duration, unhurried: Duration, now: Moment) {

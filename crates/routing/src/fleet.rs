@@ -35,6 +35,8 @@ pub(crate) struct Backend {
     gone_since: Option<Moment>,
     /// Requests in flight that hold a slot.
     pub(crate) working: u32,
+    /// Those of them that have content already.
+    pub(crate) answering: u32,
     /// Requests in flight that need none.
     pub(crate) light: u32,
     pub(crate) breaker: Breaker,
@@ -66,7 +68,15 @@ pub(crate) fn is_embedding(api: Api) -> bool {
 
 impl Backend {
     fn new(state: Arc<BackendState>) -> Backend {
-        Backend { state, gone_since: None, working: 0, light: 0, breaker: Breaker::new(), lanes: Vec::new() }
+        Backend {
+            state,
+            gone_since: None,
+            working: 0,
+            answering: 0,
+            light: 0,
+            breaker: Breaker::new(),
+            lanes: Vec::new(),
+        }
     }
 
     /// Whether requests may be sent there, as far as it says itself.
@@ -129,12 +139,13 @@ impl Backend {
             && old.state.address == self.state.address
             && (versions[0] == versions[1] || versions.contains(&&None));
         let is_back = self.is_up() && !old.is_up();
-        (self.working, self.light, self.breaker) = (old.working, old.light, old.breaker);
+        (self.working, self.answering, self.light) = (old.working, old.answering, old.light);
+        self.breaker = old.breaker;
         if !same {
             self.breaker.forget();
         }
         if is_back {
-            self.breaker.revive(self.working);
+            self.breaker.revive(self.answering);
         }
         for lane in old.lanes {
             match self.lanes.binary_search_by(|new| new.model.cmp(&lane.model)) {

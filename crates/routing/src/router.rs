@@ -132,6 +132,7 @@ impl Router {
         running.has_content = true;
         let Some(pass) = running.pass else { return };
         let backend = &mut self.fleet.backends[running.place.backend];
+        backend.answering += 1;
         backend.breaker.proved(pass, backend.working.saturating_sub(1));
         backend.lanes[running.place.lane].learning.content(key, now);
     }
@@ -157,6 +158,7 @@ impl Router {
         };
         lane.working -= 1;
         backend.working -= 1;
+        backend.answering -= u32::from(running.has_content);
         if is_embedding(running.want.api) {
             lane.embedding -= 1;
         }

@@ -167,6 +167,25 @@ fn back_up_means_forgiven_but_one_at_first() {
 }
 
 #[test]
+fn back_up_while_answers_go_on_means_one_more() {
+    let up = || told("a", 8, &["m"]);
+    for (answering, load) in [(4, 5), (2, 4), (0, 4)] {
+        let mut bench = Bench::new(vec![up()]);
+        for key in 0..4 {
+            bench.arrive(key, &["m"]);
+        }
+        for key in 0..answering {
+            bench.handle(Input::FirstContent(key));
+        }
+        bench.backends(vec![BackendState { health: Health::Hung, ..up() }]);
+        bench.backends(vec![up()]);
+        bench.arrive(10, &["m"]);
+        bench.arrive(11, &["m"]);
+        assert_eq!(bench.router.load(&id("a")), load, "{answering} being answered");
+    }
+}
+
+#[test]
 fn a_new_program_at_the_old_place_is_not_blamed_for_the_old_one() {
     let mut bench = Bench::new(vec![told("a", 8, &["m"])]);
     bench.arrive(1, &["m"]);
