@@ -218,12 +218,23 @@ fn described(entry: &Value) -> Option<Model> {
 
 fn single(entry: &Value, told: &Told, embeds: bool) -> Option<Model> {
     let mut model = described(entry)?;
+    let Model { name, id, .. } = bare(file_stem(&model.id))?;
+    (model.name, model.id) = (name, id);
     model.quantization = model.quantization.or_else(|| told.quantization.clone());
     model.capabilities = told.capabilities.clone();
     model.capabilities.extend(embeds.then_some(Capability::Embedding));
     let context = told.context.or_else(|| number(entry.get("meta")?, "n_ctx"));
     model.loaded = (!told.is_sleeping).then_some(Loaded { context, size: None, size_vram: None, expires_at: None });
     Some(model)
+}
+
+/// The name of a model without alias, of which its server tells the path: the file's, without folder and ending. Where
+/// its owner keeps the file is nobody's business, and the server answers to any name.
+fn file_stem(id: &str) -> &str {
+    match id.strip_suffix(".gguf") {
+        Some(path) => path.rsplit(['/', '\\']).next().filter(|name| !name.is_empty()).unwrap_or(id),
+        None => id,
+    }
 }
 
 /// A model of a router; `None` while it is not there to be asked for.

@@ -15,7 +15,7 @@ fn a_single_model_is_read() {
     let told = told(&props);
     assert_eq!(told.slots, Some(2));
     let model = single(&list(&models, "data")[0], &told, false).unwrap();
-    assert_eq!(model.id, "models/alpha.gguf");
+    assert_eq!((model.id.as_str(), model.name.as_str()), ("alpha", "alpha"));
     assert_eq!((model.size, model.context_trained), (Some(779_776), Some(4096)));
     assert_eq!((model.quantization.as_deref(), model.parameter_size.as_deref()), (Some("F16"), Some("389K")));
     assert_eq!(model.capabilities, [Capability::Completion, Capability::Tools]);
@@ -65,5 +65,19 @@ fn states_of_a_routers_model() {
     {
         let entry = serde_json::json!({"id": "a", "status": {"value": status}});
         assert_eq!(of_router(&entry, None).unwrap().loaded.is_some(), is_loaded, "{status}");
+    }
+}
+
+#[test]
+fn a_path_becomes_the_name_of_its_file() {
+    for (id, name) in [
+        ("/home/me/Tiny.Q4.gguf", "Tiny.Q4"),
+        (r"C:\models\tiny.gguf", "tiny"),
+        ("tiny.gguf", "tiny"),
+        ("my-alias", "my-alias"),
+        ("org/model:tag", "org/model:tag"),
+        ("/.gguf", "/.gguf"),
+    ] {
+        assert_eq!(file_stem(id), name);
     }
 }
