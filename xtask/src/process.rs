@@ -150,9 +150,16 @@ fn signal(group: u32, signal: Signal) {
 
 /// Runs `command` to its end with this program's output; its failure is an error that names it.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
-    let name = command.get_program().display().to_string();
+    let name = name(command);
     let status = Process::start(command.stdin(Stdio::null()))?.wait()?;
     if status.success() { Ok(()) } else { bail!("{name} failed ({status})") }
+}
+
+/// What a person calls `command`: the program without its directory, and the first argument.
+fn name(command: &Command) -> String {
+    let program = std::path::Path::new(command.get_program()).file_stem().unwrap_or_default().to_string_lossy();
+    let first = command.get_args().next().unwrap_or_default().to_string_lossy();
+    format!("{program} {first}").trim_end().to_owned()
 }
 
 /// Whether `command` runs and succeeds; its output is dropped.
@@ -187,6 +194,12 @@ mod tests {
         let mut rest = String::new();
         output.read_line(&mut rest).unwrap();
         assert!(rest.is_empty());
+    }
+
+    #[test]
+    fn a_failure_names_the_command_as_people_do() {
+        let error = super::run(Command::new("/bin/sh").args(["-e", "-c", "exit 3"])).unwrap_err();
+        assert_eq!(error.to_string(), "sh -e failed (exit status: 3)");
     }
 
     #[test]
