@@ -5,18 +5,13 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::process::{run, succeeds};
-use crate::{cargo, program, root};
+use crate::{cargo, root};
 
 /// Builds Herd for release and hands `arguments` to the benchmark.
 pub(crate) fn bench(arguments: &[String]) -> Result<()> {
     run(cargo().args(["build", "--quiet", "--release", "--package", "cli", "--bins"]))?;
-    let mut bench = cargo();
-    bench.args(["run", "--quiet", "--release", "--package", "bench", "--"]).args(arguments);
-    if !arguments.iter().any(|argument| argument == "--herd" || argument.starts_with("--herd=") || argument == "--help")
-    {
-        bench.arg("--herd").arg(program("release", "herd"));
-    }
-    run(&mut bench)
+    // It takes the herd that lies beside it.
+    run(cargo().args(["run", "--quiet", "--release", "--package", "bench", "--"]).args(arguments))
 }
 
 /// Keeps Herd under load for `minutes`.
