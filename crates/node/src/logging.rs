@@ -1,7 +1,7 @@
 //! Writes what happens to `logs/herd.jsonl`, one JSON object per line, and in short to stderr.
 //!
 //! [`start`] starts two threads, one per place, which end when the [`Guard`] is dropped. Nothing that logs ever waits:
-//! each place has a queue of [`QUEUED_LINES`], and lines beyond it are dropped.
+//! each place has a queue of 4096 lines, and the next one is dropped.
 
 mod line;
 

@@ -129,7 +129,8 @@ mod tests {
 
     fn trace() -> impl Strategy<Value = Trace> {
         let texts = (text(), text(), text(), text(), proptest::collection::vec(text(), 0..80));
-        let numbers = (any::<f64>(), any::<f64>(), any::<u64>(), any::<u64>(), any::<u16>(), any::<bool>());
+        let number = || prop_oneof![any::<f64>(), Just(f64::NAN), Just(f64::INFINITY), Just(f64::NEG_INFINITY)];
+        let numbers = (number(), number(), any::<u64>(), any::<u64>(), any::<u16>(), any::<bool>());
         (texts, numbers, 0..Api::ALL.len(), 0..100_usize).prop_map(|(texts, numbers, api, count)| {
             let (one, two, three, four, tags) = texts;
             let (real, other_real, whole, other_whole, status, flag) = numbers;
@@ -190,9 +191,8 @@ mod tests {
                 prop_assert!(why.trace.tags.len() == trace.tags.len().min(64));
                 prop_assert!(why.trace.tags.iter().all(|tag| tag.len() <= 256));
                 prop_assert!(why.attempts.len() <= 64 && why.candidates.len() <= 64);
-                if trace.latency_ms.is_finite() {
-                    prop_assert_eq!(why.trace.latency_ms, Some(trace.latency_ms));
-                }
+                let latency_ms = if trace.latency_ms.is_finite() { trace.latency_ms } else { 0.0 };
+                prop_assert_eq!(why.trace.latency_ms, Some(latency_ms));
             }
             read::overview(&connection, 0.0).unwrap();
             for report in [report::trends, report::models, report::usage, report::apps, report::apps_daily] {

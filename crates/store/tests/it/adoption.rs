@@ -90,6 +90,10 @@ fn both_generations_are_taken_over_with_every_row() {
         assert_eq!(theirs.trace.scores_breakdown.unwrap()["quality_bonus"], 17.76);
         assert_eq!((theirs.trace.backend, theirs.trace.tags), (None, vec!["my-app".to_owned()]));
         assert_eq!(first.store.overview().unwrap().total_requests, 300, "a retried try is no request");
+        let usage = first.store.usage(7).unwrap();
+        let theirs = usage["data"].as_array().unwrap().iter().find(|row| row["node_id"] == "beta").unwrap();
+        assert_eq!((&theirs["request_count"], &theirs["total_retries"]), (&299.into(), &299.into()));
+        assert_eq!(first.store.apps(7).unwrap()["data"][0]["request_count"], 299);
         first.end();
 
         let now = sql(dir.path());
