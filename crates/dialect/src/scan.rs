@@ -3,23 +3,23 @@
 //! No tree is built: memory does not grow with the body, except for the strings that are kept, each bounded where it is documented.
 
 mod bad_body;
+mod field;
 mod own;
 mod prompt;
+mod values;
 
 use std::ops::Range;
 
 pub use bad_body::BadBody;
+use field::Field;
 use own::Cuts;
 use prompt::{Prompt, measured};
+use values::{is_form, metadata, number, options, strings};
 
-use crate::reader::{Fault, Member, Reader, Str};
+use crate::reader::{Fault, Member, Reader};
 
 /// The most names of `fallback_models` that are kept; more are cut out of the body and forgotten.
 const MOST_FALLBACKS: usize = 16;
-/// The most tags that are kept; more are cut out of the body and forgotten.
-const MOST_TAGS: usize = 32;
-/// The longest tag that is kept, in bytes.
-const LONGEST_TAG: u64 = 128;
 /// The longest `user` that is kept, in bytes.
 const LONGEST_USER: u64 = 256;
 
@@ -130,63 +130,6 @@ pub fn scan_start(start: &[u8]) -> Option<Text> {
         reader.value(1).ok()?;
     }
     None
-}
-
-/// The top-level fields that tell something.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Field {
-    Model,
-    Name,
-    Stream,
-    KeepAlive,
-    Options,
-    MaxTokens,
-    FallbackModels,
-    Metadata,
-    User,
-    Messages,
-    Input,
-    Prompt,
-    /// Text that the model reads but that asks nothing by itself.
-    Context,
-    Images,
-    Tools,
-    Format,
-    /// An object whose `format` gives the answer's form.
-    FormatInside,
-    Other,
-}
-
-impl Field {
-    fn of(key: Str<'_>) -> Field {
-        if key.shrink > 0 || key.raw.iter().any(u8::is_ascii_uppercase) {
-            return Field::named(key.text().to_ascii_lowercase().as_bytes());
-        }
-        Field::named(key.raw)
-    }
-
-    fn named(name: &[u8]) -> Field {
-        match name {
-            b"model" => Field::Model,
-            b"name" => Field::Name,
-            b"stream" => Field::Stream,
-            b"keep_alive" => Field::KeepAlive,
-            b"options" => Field::Options,
-            b"max_tokens" | b"max_completion_tokens" | b"max_output_tokens" => Field::MaxTokens,
-            b"fallback_models" => Field::FallbackModels,
-            b"metadata" => Field::Metadata,
-            b"user" => Field::User,
-            b"messages" => Field::Messages,
-            b"input" => Field::Input,
-            b"prompt" => Field::Prompt,
-            b"system" | b"instructions" | b"suffix" => Field::Context,
-            b"images" => Field::Images,
-            b"tools" => Field::Tools,
-            b"format" | b"response_format" | b"output_format" => Field::Format,
-            b"text" | b"output_config" => Field::FormatInside,
-            _ => Field::Other,
-        }
-    }
 }
 
 #[derive(Default)]
@@ -328,105 +271,6 @@ fn text(reader: &mut Reader<'_>) -> Result<Text, Fault> {
     let start = reader.at();
     let string = reader.string()?;
     Ok(Text { text: string.text().into_owned(), range: start..reader.at() })
-}
-
-fn options(reader: &mut Reader<'_>, scan: &mut Scan) -> Result<(), Fault> {
-    if reader.peek() != Some(b'{') {
-        reader.value(1)?;
-        return Ok(());
-    }
-    let start = reader.at();
-    reader.enter();
-    let mut first = true;
-    while let Some(member) = reader.next_member(&mut first)? {
-        match &*member.key.text() {
-            "num_ctx" => scan.num_ctx = number(reader)?,
-            "num_predict" => {
-                let limit = number(reader)?;
-                scan.max_tokens = scan.max_tokens.max(limit);
-            }
-            _ => {
-                reader.value(2)?;
-            }
-        }
-    }
-    scan.options = Some(start..reader.at());
-    Ok(())
-}
-
-/// Reads `metadata`; returns whether anything stays in it.
-fn metadata(reader: &mut Reader<'_>, tags: &mut Vec<String>, inner: &mut Vec<Range<usize>>) -> Result<bool, Fault> {
-    if reader.peek() != Some(b'{') {
-        reader.value(1)?;
-        return Ok(true);
-    }
-    reader.enter();
-    let (mut cuts, mut first) = (Cuts::default(), true);
-    while let Some(member) = reader.next_member(&mut first)? {
-        if member.key.text() == "tags" && reader.peek() == Some(b'[') {
-            strings(reader, 3, MOST_TAGS, LONGEST_TAG, tags)?;
-            cuts.cut(member.start, reader.at());
-        } else {
-            reader.value(2)?;
-            cuts.keep(member.start, reader.at(), inner);
-        }
-    }
-    let nothing_was_in_it = first;
-    Ok(cuts.finish(inner) || nothing_was_in_it)
-}
-
-/// Reads an array and puts its first `most` strings of at most `longest` bytes into `kept`, in place of what was there.
-/// `depth` is that of its elements.
-fn strings(
-    reader: &mut Reader<'_>,
-    depth: usize,
-    most: usize,
-    longest: u64,
-    kept: &mut Vec<String>,
-) -> Result<(), Fault> {
-    if reader.peek() != Some(b'[') {
-        reader.value(depth - 1)?;
-        return Ok(());
-    }
-    kept.clear();
-    reader.enter();
-    let mut first = true;
-    while reader.next_element(&mut first)? {
-        if reader.peek() != Some(b'"') {
-            reader.value(depth)?;
-            continue;
-        }
-        let string = reader.string()?;
-        if kept.len() < most && string.len() <= longest {
-            kept.push(string.text().into_owned());
-        }
-    }
-    Ok(())
-}
-
-/// A number of tokens: fractions cut off, negative ones and other types absent.
-fn number(reader: &mut Reader<'_>) -> Result<Option<u64>, Fault> {
-    reader.take_number(2)
-}
-
-/// Whether a value asks for an answer of a given form.
-fn is_form(reader: &mut Reader<'_>, depth: usize) -> Result<bool, Fault> {
-    if reader.peek() != Some(b'{') {
-        let first = reader.peek();
-        let range = reader.value(depth)?;
-        return Ok(first != Some(b'n') && !(first == Some(b'"') && range.len() == 2));
-    }
-    reader.enter();
-    let (mut first, mut is_text) = (true, false);
-    while let Some(member) = reader.next_member(&mut first)? {
-        if member.key.raw == b"type" && reader.peek() == Some(b'"') {
-            is_text = reader.string()?.raw == b"text";
-        } else {
-            reader.value(depth + 1)?;
-        }
-    }
-    let nothing_was_in_it = first;
-    Ok(!is_text && !nothing_was_in_it)
 }
 
 /// What the next value is, in Go's words.

@@ -7,6 +7,7 @@
 //! Memory per answer: at most 64 KiB of a record that is cut into frames (or of an answer that is not streamed) and 4 KiB of
 //! the stream's end. A record longer than 64 KiB counts as content unread; only its last 2 KiB are searched for statistics.
 
+mod facts;
 mod record;
 mod tail;
 
@@ -17,7 +18,8 @@ use memchr::memmem::Finder;
 use memchr::{memchr, memrchr};
 use proto::Api;
 
-use record::{Facts, Form};
+use facts::Facts;
+use record::Form;
 use tail::Tail;
 
 /// The longest record that is read, and the most that is kept of one that is cut into frames.
