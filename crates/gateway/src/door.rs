@@ -232,7 +232,7 @@ impl Worker {
             tokio::select! {
                 biased;
                 _ = connection.as_mut() => {}
-                () = cut.cancelled() => {}
+                // Nothing is cut before it was told to stop.
                 () = stop.cancelled() => {
                     connection.as_mut().graceful_shutdown();
                     tokio::select! {

@@ -17,7 +17,7 @@ pub(crate) fn failure(refusal: &Refusal, api: Api, requested: &str) -> Failure {
         Refusal::UnknownModel { .. } => Failure::model_not_found(api, requested),
         Refusal::NoBackend => retry(
             Cause::Unavailable,
-            "no inference server was found on this machine: start Ollama or llama-server, or name one with \
+            "no inference server answers on this machine: start Ollama or llama-server, or name one with \
              `herd serve --backend URL`"
                 .to_owned(),
             Duration::from_secs(2),

@@ -194,9 +194,9 @@ impl Fleet {
         self.backends.iter().find(|backend| backend.state.id == *id)
     }
 
-    /// Whether no backend is there.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.backends.iter().all(|backend| backend.gone_since.is_some())
+    /// Whether no backend answers, so that nobody can say what models there are.
+    pub(crate) fn is_silent(&self) -> bool {
+        !self.backends.iter().any(|backend| backend.is_up())
     }
 
     /// Every lane that has the model called `name`, whatever its backend's health.
@@ -204,8 +204,8 @@ impl Fleet {
         self.by_model.get(name).map_or(&[], Vec::as_slice)
     }
 
-    /// Each of `models` by its index, with the lanes that have it. If none is had anywhere, the first one stands for
-    /// the model of every backend that does not care about names.
+    /// Each of `models` by its index, with the lanes that have it. If none is had anywhere, and the backends have one
+    /// model between them and do not care about its name, the first one stands for that.
     pub(crate) fn holders<'a>(&'a self, models: &'a [ModelName]) -> impl Iterator<Item = (usize, &'a [Place])> {
         let named = models.iter().map(|name| self.places(name)).enumerate();
         let is_known = models.is_empty() || models.iter().any(|name| !self.places(name).is_empty());
@@ -278,6 +278,10 @@ impl Fleet {
                     }
                 }
             }
+        }
+        // Where several models can be told apart by name, a name that nobody knows is a mistake, to be told as one.
+        if self.by_model.len() > 1 {
+            self.any_name.clear();
         }
     }
 }

@@ -116,11 +116,8 @@ impl Fleet {
     /// Why nobody can be waited for.
     pub(crate) fn refusal(&self, want: &Want) -> Refusal {
         let model = || want.models.first().map(ToString::to_string).unwrap_or_default();
-        if self.is_empty() {
-            return Refusal::NoBackend;
-        }
         let Some((first, _)) = self.holders(&want.models).next() else {
-            return Refusal::UnknownModel { model: model() };
+            return if self.is_silent() { Refusal::NoBackend } else { Refusal::UnknownModel { model: model() } };
         };
         let holders =
             || self.holders(&want.models).flat_map(|(_, places)| places).map(|&place| &self.backend(place).state);

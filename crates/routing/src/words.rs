@@ -107,14 +107,14 @@ pub struct Grant {
 /// Why a request gets no backend.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Refusal {
-    /// No backend, up or down, has any of the models.
+    /// Backends answer, but none, up or down, has any of the models.
     #[error("no backend has model `{model}`")]
     UnknownModel {
         /// The model that was asked for, in comparable form.
         model: String,
     },
-    /// There is no backend at all.
-    #[error("no inference server was found on this machine")]
+    /// No backend is known to have any of the models, and none answers.
+    #[error("no inference server answers on this machine")]
     NoBackend,
     /// Backends have the model, but none of them answers this call.
     #[error("no backend with model `{model}` answers this call; it is on {}", .backends.join(", "))]

@@ -30,9 +30,10 @@ fn the_first_model_that_can_be_served_wins() {
         ("a second backend comes before a fallback", vec![down(a()), told("c", 1, &["m"]), b()], &["m", "n"], "c/0"),
         ("all down: waits", vec![down(a()), down(b())], &["m", "n"], "waits"),
         ("nobody has it", vec![a(), b()], &["x", "y"], "no backend has model `x`"),
-        ("also not one that is down", vec![down(a())], &["x"], "no backend has model `x`"),
+        ("also not one that is down", vec![down(a()), b()], &["x"], "no backend has model `x`"),
+        ("nobody answers", vec![down(a())], &["x"], "no inference server answers on this machine"),
         ("nothing asked for", vec![a()], &[], "no backend has model ``"),
-        ("nobody there", vec![], &["m"], "no inference server was found on this machine"),
+        ("nobody there", vec![], &["m"], "no inference server answers on this machine"),
         (
             "not spoken",
             vec![chatless(b()), chatless(told("z", 1, &["n"])), a()],
@@ -41,6 +42,18 @@ fn the_first_model_that_can_be_served_wins() {
         ),
         ("any name", vec![nameless(a())], &["gpt-4o"], "a/0"),
         ("any name, but a known fallback is better", vec![nameless(a()), b()], &["gpt-4o", "n"], "b/1"),
+        (
+            "any name, on each that has the one model",
+            vec![down(nameless(a())), nameless(told("c", 1, &["m"]))],
+            &["x"],
+            "c/0",
+        ),
+        (
+            "any name, but not where names tell models apart",
+            vec![nameless(a()), b()],
+            &["x"],
+            "no backend has model `x`",
+        ),
         (
             "any name, but only where there is one model",
             vec![nameless(told("c", 1, &["m", "n"]))],
