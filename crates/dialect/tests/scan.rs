@@ -71,6 +71,8 @@ fn bad_bodies_are_told_apart() {
     }
     let deep = format!("{{\"messages\":{}", "[".repeat(100_000));
     assert_eq!(scan(deep.as_bytes(), false), Err(BadBody::TooDeep));
+    let too_deep = format!("{{\"messages\":{}{}}}", "[".repeat(512), "]".repeat(512));
+    assert_eq!(scan(too_deep.as_bytes(), false), Err(BadBody::TooDeep));
     let allowed = format!("{{\"messages\":{}{}}}", "[".repeat(511), "]".repeat(511));
     assert!(scan(allowed.as_bytes(), false).is_ok());
 }

@@ -203,6 +203,13 @@ fn what_only_looks_like_the_end_is_not() {
         let end = whole(Api::OllamaChat, true, &call(&long));
         assert_eq!((end.complete, end.error), (false, None), "{arguments}");
     }
+    let pad = "x".repeat(5_000);
+    for inside in [r#""done":true"#, r#""total_duration":5"#] {
+        let record =
+            format!(r#"{{"done":false,"message":{{"content":"{pad}","tool_calls":[{{"arguments":{{{inside}}}}}]}}}}"#);
+        let end = whole(Api::OllamaChat, true, &format!("{record}\n"));
+        assert_eq!((end.complete, end.stats.total_ns), (false, None), "{inside}");
+    }
     let said = "data: {\"choices\":[{\"delta\":{\"content\":\"data: [DONE] \\\"error\\\": \\\"finish_reason\\\":\\\"stop\\\"\"},\"finish_reason\":null}]}\n\n";
     let end = whole(Api::ChatCompletions, true, &said.repeat(2));
     assert_eq!((end.complete, end.error, end.stats.finish_reason), (false, None, None));
@@ -221,11 +228,12 @@ fn a_record_of_any_length_may_be_the_last() {
         let tool = format!(
             "{{\"message\":{{\"tool_calls\":[{{\"function\":{{\"arguments\":{{\"text\":\"{text}\"}}}}}}]}},\"done\":true,\"total_duration\":9,\"eval_count\":4}}\n"
         );
+        let delta = "data: {\"type\":\"response.output_text.delta\",\"delta\":\"x\"}\n\n";
         let responses = format!(
-            "event: response.completed\ndata: {{\"type\":\"response.completed\",\"response\":{{\"output\":[{{\"text\":\"{text}\"}}],\"usage\":{{\"output_tokens\":4}}}}}}\n\n"
+            "{delta}event: response.completed\ndata: {{\"type\":\"response.completed\",\"response\":{{\"output\":[{{\"text\":\"{text}\"}}],\"usage\":{{\"output_tokens\":4}}}}}}\n\n"
         );
         let responses_type_last = format!(
-            "data: {{\"response\":{{\"output\":[{{\"text\":\"{text}\"}}],\"usage\":{{\"output_tokens\":4}}}},\"type\":\"response.completed\"}}\n\n"
+            "{delta}data: {{\"response\":{{\"output\":[{{\"text\":\"{text}\"}}],\"usage\":{{\"output_tokens\":4}}}},\"type\":\"response.completed\"}}\n\n"
         );
         for (api, stream) in [
             (Api::OllamaGenerate, generate),
@@ -271,6 +279,32 @@ fn tokens_in_the_cache_count_once() {
             (Some(10), Some(8), Some(2)),
             "{api:?}"
         );
+    }
+}
+
+#[test]
+fn a_usage_of_zeros_says_nothing() {
+    let usage = |tokens: u32| {
+        format!(
+            "data: {{\"choices\":[{{\"text\":\"x\"}}],\"usage\":{{\"prompt_tokens\":{tokens},\"completion_tokens\":{tokens}}}}}\n\n"
+        )
+    };
+    for stream in [[0, 7], [7, 0]] {
+        let stats = whole(Api::Completions, true, &stream.map(usage).concat()).stats;
+        assert_eq!((stats.prompt_tokens, stats.completion_tokens), (Some(7), Some(7)), "{stream:?}");
+    }
+}
+
+#[test]
+fn an_answer_just_too_long_to_keep_is_searched_across_the_border() {
+    for length in 65_300..65_700 {
+        let text = "x".repeat(length);
+        let answer = Bytes::from(format!(
+            "{{\"choices\":[{{\"text\":\"{text}\"}}],\"usage\":{{\"prompt_tokens\":6,\"completion_tokens\":9}}}}"
+        ));
+        let frames = [answer.slice(..length), answer.slice(length..length + 40), answer.slice(length + 40..)];
+        let end = watched(Api::Completions, false, &frames).0;
+        assert_eq!((end.complete, end.stats.completion_tokens), (true, Some(9)), "{length}");
     }
 }
 
