@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use crate::generation::{Generation, Piece};
 use crate::io::Wire;
+use crate::peer::Job;
 use crate::record::Entry;
 use crate::text;
 
@@ -45,6 +46,7 @@ enum Content {
     Whole { bytes: Option<Bytes>, sized: bool },
     Records(Box<Records>),
     Timed(Box<Timed>),
+    Job(Box<Job>),
 }
 
 /// Marks a request as answered, or as left early if the body is dropped before its end.
@@ -114,6 +116,11 @@ impl Payload {
         Payload { content: Content::Timed(Box::new(timed)), note: None }
     }
 
+    /// The lines of a pull as they come.
+    pub(crate) fn job(job: Job) -> Payload {
+        Payload { content: Content::Job(Box::new(job)), note: None }
+    }
+
     /// Notes in `note` how the sending ends.
     pub(crate) fn noted(mut self, note: Note) -> Payload {
         self.note = Some(note);
@@ -130,6 +137,7 @@ impl Body for Payload {
             Content::Whole { bytes, .. } => Poll::Ready(bytes.take().filter(|bytes| !bytes.is_empty())),
             Content::Records(records) => records.poll(cx),
             Content::Timed(timed) => timed.poll(cx),
+            Content::Job(job) => job.poll(cx),
         };
         let next = std::task::ready!(next);
         if self.note.as_ref().is_some_and(|note| note.wire.is_reset()) {

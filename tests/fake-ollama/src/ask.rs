@@ -179,7 +179,7 @@ impl Ask {
         if prompt_tokens >= context {
             let plain = matches!(self.prompt, Prompt::Plain { .. } | Prompt::Raw(_));
             if !self.truncate || (!plain && model.template == Template::Gguf) {
-                return Err(too_long(prompt_tokens, context));
+                return Err(Failure { late: self.stream, ..too_long(prompt_tokens, context) });
             }
             prompt_tokens = context / 2 + 3;
         }
@@ -197,9 +197,9 @@ impl Ask {
             _ => None,
         };
         let trailing = self.trailing();
-        let partial = match (&self.prompt, model.template) {
-            (Prompt::Raw(prompt), _) => prompt.rsplit_once(OPEN).map_or("", |(_, partial)| partial),
-            (_, Template::GoOpen) => trailing,
+        let partial = match &self.prompt {
+            Prompt::Raw(prompt) => prompt.rsplit_once(OPEN).map_or("", |(_, partial)| partial),
+            _ if model.goes_on => trailing,
             _ => "",
         };
         let script = Script::new(
@@ -250,7 +250,8 @@ impl Ask {
                 "invalid_request_error",
             ),
         };
-        Err(Failure::new(status, json(&json!({"error": {"code": status, "message": message, "type": kind}}))))
+        let text = json(&json!({"error": {"code": status, "message": message, "type": kind}}));
+        Err(Failure { late: self.stream, ..Failure::new(status, text) })
     }
 
     fn trailing(&self) -> &str {
@@ -289,7 +290,7 @@ impl Ask {
                 if !model.system.is_empty() && messages.first().is_none_or(|first| first.role != "system") {
                     turn("system", &model.system);
                 }
-                let open = model.template == Template::GoOpen && !self.trailing().is_empty();
+                let open = model.leaves_open() && !self.trailing().is_empty();
                 let closed = messages.len() - usize::from(open);
                 for message in &messages[..closed] {
                     let calls = message.calls.as_ref().map(json).unwrap_or_default();
@@ -298,7 +299,7 @@ impl Ask {
             }
         }
         out.push_str(OPEN);
-        if model.template == Template::GoOpen {
+        if model.leaves_open() {
             out.push_str(self.trailing());
         }
         out

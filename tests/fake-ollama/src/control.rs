@@ -59,7 +59,8 @@ fn state(fake: &Fake) -> Value {
         );
     }
     let loaded: Vec<String> = fake.scheduler.running().iter().map(|running| running.model.name.short()).collect();
-    json!({"models": models, "loaded": loaded, "tokens": all[0], "in_flight": all[1], "queued": all[2]})
+    json!({"models": models, "loaded": loaded, "tokens": all[0], "in_flight": all[1], "queued": all[2],
+        "pending": fake.scheduler.pending()})
 }
 
 fn told(status: u16, value: &Value) -> Reply {

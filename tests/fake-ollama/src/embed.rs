@@ -168,7 +168,7 @@ async fn vectors(call: &Call, ask: &Ask, inputs: &[String], wished: Option<usize
         return Ok(Embedded { vectors: Vec::new(), tokens: 0, load });
     }
     if !model.can("embedding") {
-        return Err(Failure::new(501, "This server does not support embeddings. Start it with --embeddings"));
+        return Err(Failure::new(501, "This server does not support embeddings. Start it with `--embeddings`"));
     }
     let slot = user.slot().await;
     if call.effects.dies_before {

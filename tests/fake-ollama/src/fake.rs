@@ -69,10 +69,10 @@ impl Fake {
         })
     }
 
-    /// The models on disk, newest first.
+    /// The models on disk, newest first; within one second the order in which they came.
     pub(crate) fn models(&self) -> Vec<Arc<Model>> {
         let mut all = self.models.read().unwrap_or_else(PoisonError::into_inner).clone();
-        all.sort_by(|a, b| b.modified.cmp(&a.modified).then_with(|| a.name.short().cmp(&b.name.short())));
+        all.sort_by_key(|model| std::cmp::Reverse(model.modified.as_secs()));
         all
     }
 
@@ -148,7 +148,7 @@ impl Call {
             let text = "ollama cloud is disabled: remote model is unavailable";
             return Failure { plain: true, ..Failure::new(403, text) };
         }
-        let path = &self.entry.target;
+        let path = self.entry.target.replacen("/experimental", "", 1);
         let now = crate::clock::unix_seconds();
         let text = format!("Post \"https://{CLOUD}:443{path}?ts={now}\": dial tcp: lookup {CLOUD} {NO_HOST}");
         Failure { plain: true, ..Failure::new(502, text) }

@@ -22,6 +22,7 @@ mod models;
 mod names;
 mod native;
 mod openai;
+mod peer;
 mod pull;
 mod record;
 mod responses;

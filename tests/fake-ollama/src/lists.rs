@@ -32,6 +32,8 @@ fn tag(model: &Model) -> Value {
         entry["remote_host"] = json!(host);
     } else {
         details["parent_model"] = json!(model.parent);
+    }
+    if model.remote.is_none() && !model.unread {
         details["context_length"] = json!(model.trained);
         details["embedding_length"] = json!(model.width);
     }
@@ -39,7 +41,7 @@ fn tag(model: &Model) -> Value {
     entry["size"] = json!(model.size);
     entry["digest"] = json!(model.digest);
     entry["details"] = details;
-    if model.remote.is_none() {
+    if model.remote.is_none() && !model.unread {
         entry["capabilities"] = json!(model.listed_capabilities());
     }
     entry
@@ -193,8 +195,27 @@ fn facts(model: &Model, verbose: bool) -> Value {
 }
 
 fn tensors(model: &Model) -> Value {
-    let one = |name: &str, shape: &[usize]| json!({"name": name, "type": model.quantization, "shape": shape});
-    json!([one("token_embd.weight", &[model.width, 366]), one("output_norm.weight", &[model.width])])
+    let width = model.width;
+    let one = |name: &str, kind: &str, shape: &[usize]| json!({"name": name, "type": kind, "shape": shape});
+    let quantization = model.quantization;
+    let mut all = match model.family {
+        "bert" => vec![one("position_embd.weight", "F32", &[width, 512])],
+        _ => vec![one("output.weight", quantization, &[width, 366])],
+    };
+    all.push(one("output_norm.weight", "F32", &[width]));
+    all.push(one("token_embd.weight", quantization, &[width, 366]));
+    for block in 0..if model.family == "bert" { 6 } else { 2 } {
+        for (part, narrow) in [("attn_k", 2), ("attn_output", 1), ("attn_q", 1), ("attn_v", 2)] {
+            all.push(one(&format!("blk.{block}.{part}.weight"), quantization, &[width, width / narrow]));
+        }
+        for part in ["ffn_down", "ffn_gate", "ffn_up"] {
+            all.push(one(&format!("blk.{block}.{part}.weight"), quantization, &[width, width * 2]));
+        }
+        for part in ["attn_norm", "ffn_norm"] {
+            all.push(one(&format!("blk.{block}.{part}.weight"), "F32", &[width]));
+        }
+    }
+    Value::Array(all)
 }
 
 /// Answers GET /v1/models.

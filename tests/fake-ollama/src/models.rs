@@ -13,8 +13,6 @@ use crate::text::sha256;
 pub(crate) enum Template {
     /// A TEMPLATE in the model, filled in by Ollama: it also watches for one token repeated for ever.
     Go,
-    /// The same, but a trailing assistant turn is left open, so that the model goes on with it.
-    GoOpen,
     /// The template inside the weights file, filled in by the engine: a trailing assistant text comes back first.
     Gguf,
 }
@@ -65,6 +63,8 @@ pub(crate) struct Model {
     pub(crate) width: usize,
     pub(crate) parent: String,
     pub(crate) template: Template,
+    /// Whether a trailing assistant text is gone on with; else the model answers anew.
+    pub(crate) goes_on: bool,
     pub(crate) template_text: String,
     pub(crate) system: String,
     pub(crate) license: String,
@@ -73,6 +73,8 @@ pub(crate) struct Model {
     /// What /api/show tells.
     pub(crate) capabilities: Vec<&'static str>,
     pub(crate) says: Says,
+    /// Its file tells Ollama nothing: lists leave the lengths and abilities out.
+    pub(crate) unread: bool,
     /// Time since 1970.
     pub(crate) modified: Duration,
     /// A stub that forwards: the model and the host it forwards to.
@@ -97,6 +99,7 @@ impl Model {
             width: plan.width,
             parent: if plan.weights == kind { String::new() } else { format!("{}:latest", plan.weights) },
             template: plan.template,
+            goes_on: plan.goes_on,
             template_text: plan.template_text().to_owned(),
             system: if kind == "smol-b" { "You are B.".to_owned() } else { String::new() },
             license: String::new(),
@@ -107,6 +110,7 @@ impl Model {
             },
             capabilities: plan.capabilities.to_vec(),
             says: plan.says,
+            unread: kind == "big",
             modified: clock::since_1970(),
             remote: None,
         })
@@ -117,6 +121,11 @@ impl Model {
         let hidden = self.template == Template::Gguf;
         let keep = |name: &&&str| !(hidden && matches!(**name, "tools" | "thinking"));
         self.capabilities.iter().filter(keep).copied().collect()
+    }
+
+    /// Whether the template leaves a trailing assistant turn open in the prompt.
+    pub(crate) fn leaves_open(&self) -> bool {
+        self.goes_on && self.template == Template::Go
     }
 
     /// Whether the model can do `what`.
@@ -157,6 +166,7 @@ struct Kind {
     trained: u64,
     width: usize,
     template: Template,
+    goes_on: bool,
     capabilities: &'static [&'static str],
     says: Says,
 }
@@ -172,6 +182,7 @@ impl Kind {
             trained: 4096,
             width: 128,
             template: Template::Gguf,
+            goes_on: false,
             capabilities: &["tools", "completion"],
             says: Says::Words(TINY),
         };
@@ -218,7 +229,8 @@ impl Kind {
                 Kind { weights: "tiny-hear", capabilities: &["completion", "audio"], says: Says::Words(HEARD), ..tiny }
             }
             "smollm2" | "smol-b" => smol,
-            "smol-prefill" => Kind { template: Template::GoOpen, ..smol },
+            "smol-prefill" => Kind { goes_on: true, ..smol },
+            "smol-gguf" => Kind { goes_on: true, template: Template::Gguf, ..smol },
             "big" => Kind { weights: "big", size: 471_859_348, ..tiny },
             "all-minilm" => Kind {
                 weights: "all-minilm",
@@ -240,7 +252,7 @@ impl Kind {
     fn template_text(&self) -> &'static str {
         match (self.template, self.says) {
             (_, Says::Vectors) => "{{ .Prompt }}",
-            (Template::Go | Template::GoOpen, _) => {
+            (Template::Go, _) => {
                 "{{- range .Messages }}<|im_start|>{{ .Role }}\n{{ .Content }}<|im_end|>\n{{ end }}<|im_start|>assistant\n"
             }
             (Template::Gguf, _) => {

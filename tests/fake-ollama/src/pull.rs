@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde_json::{Value, json};
 
 use crate::answer::{Failure, JSON, NDJSON, Payload, Reply, reply};
@@ -10,6 +11,7 @@ use crate::fake::{Call, NO_HOST};
 use crate::input::{self, Go, MISSING, Shape};
 use crate::models::{self, Model};
 use crate::names::{DEFAULT_HOST, Name};
+use crate::peer::Job;
 use crate::text::json as line;
 
 const PULL: Shape = Shape {
@@ -28,12 +30,11 @@ pub(crate) async fn pull(call: &Call, body: &[u8]) -> Result<Reply, Failure> {
     let asked = input::model(&fields);
     let name = Name::parse(asked).ok_or_else(|| Failure::new(400, "invalid model name"))?;
     let streams = input::flag(&fields, "stream").unwrap_or(true);
-    let outcome = match name.host.as_str() {
-        DEFAULT_HOST => offered(call, &name),
-        _ => Err(no_registry(&name)),
-    };
+    if name.host != DEFAULT_HOST {
+        return from_peer(Job::new(call, &name, input::flag(&fields, "insecure") == Some(true)), streams).await;
+    }
     let first = json!({"status": "pulling manifest"});
-    let model = match outcome {
+    let model = match offered(call, &name) {
         Ok(model) => model,
         Err(text) if streams => {
             let lines = [first, json!({"error": text})];
@@ -59,6 +60,18 @@ pub(crate) async fn pull(call: &Call, body: &[u8]) -> Result<Reply, Failure> {
     let pause = call.fake.options.pull / u32::try_from(lines.len()).unwrap_or(1);
     let fake = Arc::clone(&call.fake);
     Ok(reply(200, NDJSON, Payload::lines(lines, pause, move || drop(fake.keep(model)))))
+}
+
+async fn from_peer(mut job: Job, streams: bool) -> Result<Reply, Failure> {
+    if streams {
+        return Ok(reply(200, NDJSON, Payload::job(job)));
+    }
+    let mut last = Bytes::new();
+    while let Some(next) = std::future::poll_fn(|cx| job.poll(cx)).await {
+        last = next;
+    }
+    let failed = last.starts_with(b"{\"error\"");
+    Ok(reply(if failed { 500 } else { 200 }, JSON, Payload::whole(last.trim_ascii_end().to_vec())))
 }
 
 /// Answers POST /api/push: nothing can be pushed from here.

@@ -132,7 +132,7 @@ impl Sheet {
         let tool = |tool: &Value| {
             let get = |key: &str| tool.get(key).cloned().unwrap_or(Value::Null);
             json!({"type": get("type"), "name": get("name"), "description": get("description"),
-                "strict": get("strict"), "parameters": get("parameters")})
+                "strict": get("strict"), "parameters": sorted(&get("parameters"))})
         };
         let format = fields.get("text").and_then(|text| text.get("format")).cloned();
         let effort = fields.get("reasoning").and_then(|reasoning| reasoning.get("effort")).cloned();

@@ -154,6 +154,11 @@ impl Scheduler {
         all
     }
 
+    /// Requests that wait for their turn to load; the one whose turn it is is not counted.
+    pub(crate) fn pending(&self) -> usize {
+        self.pending.max_capacity() - self.pending.capacity()
+    }
+
     /// The counts of `model`, under the name that lists show.
     pub(crate) fn tally(&self, model: &Model) -> Arc<Tally> {
         let mut tallies = self.tallies.lock().unwrap_or_else(PoisonError::into_inner);

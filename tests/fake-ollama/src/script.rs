@@ -9,6 +9,8 @@ use crate::text::draw_letters;
 
 /// Tokens a tool call takes, its opening words not counted.
 const CALL_TOKENS: u64 = 62;
+/// Tokens each further call takes.
+const MORE_CALL_TOKENS: u64 = 74;
 /// Of these, the ones before the arguments begin.
 const CALL_HEAD: u64 = 15;
 
@@ -119,7 +121,8 @@ impl Script {
     pub(crate) fn cut_after(&self, taken: u64) -> Cut {
         let Source::Call { words, calls } = &self.source else { return Cut::Clean };
         let at = taken.saturating_sub(count(words));
-        let inside = at > 0 && at < CALL_TOKENS * calls && at % CALL_TOKENS > CALL_HEAD;
+        let at = if at > CALL_TOKENS { (at - CALL_TOKENS) % MORE_CALL_TOKENS } else { at % CALL_TOKENS };
+        let inside = at > CALL_HEAD && taken < count(words) + call_tokens(*calls);
         if inside { Cut::InArguments } else { Cut::Clean }
     }
 
@@ -160,7 +163,7 @@ impl Script {
             }
             Source::Call { words, calls } => match index {
                 _ if index < count(words) => Some(text(words, index)),
-                _ if index < count(words) + CALL_TOKENS * calls => Some(Token::Hidden),
+                _ if index < count(words) + call_tokens(*calls) => Some(Token::Hidden),
                 _ => None,
             },
         }
@@ -188,6 +191,10 @@ impl Script {
 
 fn count(words: &[&str]) -> u64 {
     u64::try_from(words.len()).unwrap_or(u64::MAX).max(1)
+}
+
+fn call_tokens(calls: u64) -> u64 {
+    CALL_TOKENS + MORE_CALL_TOKENS * calls.saturating_sub(1)
 }
 
 fn call(tool: &Value) -> Call {

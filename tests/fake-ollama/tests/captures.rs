@@ -4,6 +4,8 @@
 mod compare;
 #[path = "captures/exchange.rs"]
 mod exchange;
+#[path = "captures/registry.rs"]
+mod registry;
 #[path = "captures/table.rs"]
 mod table;
 
@@ -16,17 +18,37 @@ use fake_ollama::Server;
 fn differences(capture: &Capture, row: &table::Row) -> Vec<String> {
     let server = Server::start(row.options()).unwrap();
     for (method, path, body) in &row.before {
-        let request = exchange::request(method, path, body);
-        let reply = exchange::send(server.addr, &request);
-        assert!(reply.status < 500, "{}: {method} {path} in its set-up: {}", capture.file, reply.status);
+        let reply = exchange::send(server.addr, &exchange::request(method, path, body));
+        let good = reply.status < 300 || !row.faults.is_empty();
+        assert!(good, "{}: {method} {path} in its set-up: {} {}", capture.file, reply.status, reply.body);
     }
-    let _held = row.held.as_ref().map(|(path, body)| exchange::hold(server.addr, path, body));
+    let _held = row.held.as_ref().map(|(path, body)| {
+        let stream = exchange::open(server.addr, &exchange::request("POST", path, body));
+        exchange::first_byte(stream)
+    });
+    if let Some(model) = row.then_deletes {
+        let body = format!("{{\"model\":\"{model}\"}}");
+        assert_eq!(exchange::send(server.addr, &exchange::request("DELETE", "/api/delete", &body)).status, 200);
+    }
+    let mut waiting = Vec::new();
+    for body in &row.waiting {
+        waiting.push(exchange::open(server.addr, &exchange::request("POST", "/api/generate", body)));
+        // The first has its turn, the others wait for theirs.
+        exchange::until_pending(server.addr, waiting.len(), waiting.len() - 1);
+    }
+    let peer = row.peer.then(registry::Registry::start);
+    let mut capture = capture.clone();
+    if let Some(registry) = &peer {
+        capture.moved(5000, registry.port);
+    }
     let mut request = capture.request.clone();
     if let Some(body) = &row.body {
         request.body = body.clone().into_bytes();
     }
-    let reply = exchange::send(server.addr, &request);
-    compare::all(capture, &reply, row)
+    if let (Some(path), Some(line)) = (row.path, request.head.first_mut()) {
+        *line = format!("POST {path} HTTP/1.1");
+    }
+    compare::all(&capture, &exchange::send(server.addr, &request), row)
 }
 
 fn captures() -> Vec<Capture> {

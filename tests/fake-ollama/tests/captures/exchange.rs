@@ -57,6 +57,15 @@ impl Capture {
     }
 }
 
+impl Capture {
+    /// Writes another port for that of the registry.
+    pub(crate) fn moved(&mut self, from: u16, to: u16) {
+        let (from, to) = (format!("127.0.0.1:{from}"), format!("127.0.0.1:{to}"));
+        self.request.body = String::from_utf8_lossy(&self.request.body).replace(&from, &to).into_bytes();
+        self.reply.body = self.reply.body.replace(&from, &to);
+    }
+}
+
 /// The recorded reply itself.
 pub(crate) fn recorded(capture: &Capture) -> Reply {
     capture.reply.clone()
@@ -103,15 +112,27 @@ pub(crate) fn send(addr: SocketAddr, request: &Request) -> Reply {
     }
 }
 
-/// Sends a request and keeps it running: the first bytes of its answer have come.
-pub(crate) fn hold(addr: SocketAddr, path: &str, body: &str) -> TcpStream {
-    let mut stream = open(addr, &request("POST", path, body));
+/// Waits for the first byte of an answer; the connection stays open.
+pub(crate) fn first_byte(mut stream: TcpStream) -> TcpStream {
     let mut byte = [0u8; 1];
     stream.read_exact(&mut byte).unwrap();
     stream
 }
 
-fn open(addr: SocketAddr, request: &Request) -> TcpStream {
+/// Asks until `queued` requests wait, `pending` of them for their turn.
+pub(crate) fn until_pending(addr: SocketAddr, queued: usize, pending: usize) {
+    loop {
+        let state = send(addr, &request("GET", "/_fake/state", "")).body;
+        let state: serde_json::Value = serde_json::from_str(&state).unwrap();
+        if state["queued"] == queued && state["pending"] == pending {
+            return;
+        }
+        std::thread::yield_now();
+    }
+}
+
+/// Sends `request` on a connection of its own.
+pub(crate) fn open(addr: SocketAddr, request: &Request) -> TcpStream {
     let mut stream = TcpStream::connect(addr).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut bytes = request.head.join("\r\n").into_bytes();
