@@ -494,11 +494,14 @@ fn a_client_that_leaves_at_any_stage_frees_all_it_held() {
         drop(running);
         still_idle(&herd);
         // Before the first token, and in the middle of an answer that is not streamed.
-        fake.fault(&json!({ "kind": "silent", "times": 1 }));
+        fake.fault(&json!({ "kind": "silent" }));
+        let before = fake.requests().len();
         let silent = begin(path, true);
+        eventually("the backend to hear of it", || (fake.requests().len() > before).then_some(()));
         reaches(&herd, "in_flight", 1);
         drop(silent);
         still_idle(&herd);
+        ask(&format!("{}/_fake/faults", fake.url), "DELETE", &[], b"");
         let whole = begin(path, false);
         eventually("it to be at work", || (fake.state()["in_flight"] == 1).then_some(()));
         drop(whole);

@@ -292,7 +292,8 @@ fn a_backend_that_starts_later_is_found() {
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| post(&herd.at("/api/chat"), &hello("tiny", false)));
         let _second = Fake::start_at(port, &["--models", "tiny"]);
-        assert_eq!(waiting.join().unwrap().status, 200, "a request waits for a server that is starting");
+        let answer = waiting.join().unwrap();
+        assert_eq!(answer.status, 200, "a request waits for a server that is starting: {answer:?}");
     });
 }
 
