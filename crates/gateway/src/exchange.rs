@@ -12,7 +12,7 @@ use dialect::{Cause, Edit, Failure, Scan, StreamWatch, Text};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, request};
 use hyper::body::Incoming;
-use proto::{Api, BackendKind, ModelName, Outcome};
+use proto::{Api, BackendId, BackendKind, ModelName, Outcome};
 
 use crate::answer::Flow;
 use crate::body::{self, Received};
@@ -89,6 +89,8 @@ pub(crate) struct Refused {
 enum Attempted {
     /// With an answer.
     Begun(StatusCode, HeaderMap, Bytes, Option<Box<Flow>>),
+    /// Nothing was sent, because nobody listens there: it may come back, or another may serve.
+    Unreachable(Wrong),
     /// With an error that another backend may not make.
     Again(Wrong),
     /// With an error that all would make.
@@ -183,13 +185,14 @@ impl Exchange {
     /// Places the request and tries it until there is content, or nothing more to try.
     pub(crate) async fn run(mut self) -> Result<Begun, Box<Refused>> {
         let mut last: Option<Wrong> = None;
+        let mut failed: Vec<BackendId> = Vec::new();
         loop {
             let ask = Ask {
                 api: self.api,
                 models: self.models.clone(),
                 app: self.app.clone(),
                 estimated_tokens: self.record.trace().estimated_tokens,
-                excluded: self.record.excluded(),
+                excluded: failed.clone(),
                 arrived: self.record.arrived(),
             };
             let placed = match self.worker.door().fleet().place(ask) {
@@ -212,9 +215,14 @@ impl Exchange {
                     });
                 }
                 Attempted::Final(wrong) => return Err(self.refuse(wrong)),
+                Attempted::Unreachable(wrong) => {
+                    // The router rests it and bounds the wait; meanwhile its server may be starting again.
+                    self.record.attempt_failed(&wrong.failure.message);
+                }
                 Attempted::Again(wrong) => {
                     self.record.attempt_failed(&wrong.failure.message);
-                    let tried_enough = self.record.retries() > self.worker.door().settings().max_retries as usize;
+                    failed.extend(self.record.trace().backend.clone());
+                    let tried_enough = failed.len() > self.worker.door().settings().max_retries as usize;
                     let sent_for_good = matches!(self.payload, Payload::Flowing(None, _));
                     if tried_enough || sent_for_good {
                         return Err(self.refuse(wrong));
@@ -259,7 +267,7 @@ impl Exchange {
                     Err(broken) => {
                         let failure = fails(&broken);
                         slot.finish(Ending::Failed);
-                        return Attempted::Again(Wrong::ours(failure));
+                        return Attempted::Unreachable(Wrong::ours(failure));
                     }
                 },
             };

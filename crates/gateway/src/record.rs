@@ -4,11 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dialect::{End, Stats};
-use proto::{Api, Attempt, BackendId, Clock, Moment, Outcome, RequestId, Trace};
+use proto::{Api, Attempt, Clock, Moment, Outcome, RequestId, Trace};
 
 use crate::fleet::{Fleet, Ticket};
 use crate::metrics::Metrics;
 use crate::told::tellable;
+
+/// Attempts that a trace tells of; a request that waits for a server to come back may make more.
+const ATTEMPTS_KEPT: usize = 16;
 
 /// A request's trace in the making. Whatever happens to the request, dropping this reports it; a request of which
 /// nobody said how it ended was left by its client.
@@ -85,16 +88,6 @@ impl Record {
         self.arrived
     }
 
-    /// Tries after the first.
-    pub(crate) fn retries(&self) -> usize {
-        self.trace.attempts.len()
-    }
-
-    /// Backends that have failed this request.
-    pub(crate) fn excluded(&self) -> Vec<BackendId> {
-        self.trace.attempts.iter().map(|attempt| attempt.backend.clone()).collect()
-    }
-
     /// The request was placed: `served` is the model that will answer.
     pub(crate) fn placed(&mut self, ticket: &mut Ticket, served: String, is_fallback: bool) {
         self.attempt_began = self.clock.now();
@@ -107,10 +100,13 @@ impl Record {
 
     /// The attempt failed before any content.
     pub(crate) fn attempt_failed(&mut self, error: &str) {
-        if let Some(backend) = self.trace.backend.clone() {
+        self.metrics.retried();
+        let attempts = &mut self.trace.attempts;
+        if let Some(backend) = self.trace.backend.clone()
+            && attempts.len() < ATTEMPTS_KEPT
+        {
             let took_ms = ms(self.clock.now().since(self.attempt_began));
-            self.trace.attempts.push(Attempt { backend, error: Some(error.to_owned()), took_ms });
-            self.metrics.retried();
+            attempts.push(Attempt { backend, error: Some(error.to_owned()), took_ms });
         }
     }
 

@@ -47,8 +47,6 @@ pub(crate) struct Node {
 /// The data directory or the port cannot be had, or a setting names no place. Each error says what to do.
 pub fn run(settings: Settings, warnings: Vec<String>) -> anyhow::Result<()> {
     let clock = clock::clock();
-    std::fs::create_dir_all(&settings.data_dir)
-        .with_context(|| format!("making the data directory {}", settings.data_dir.display()))?;
     let (store, writer) = Store::open(
         store::Settings {
             dir: settings.data_dir.clone(),

@@ -10,7 +10,7 @@ use proto::{BackendKind, BackendState};
 use routing::Router;
 use serde::Serialize;
 use serde_json::{Value, json};
-use store::Store;
+use store::{ReadError, Store};
 
 use crate::doctor;
 use crate::run::Node;
@@ -170,7 +170,10 @@ impl Node {
 
 /// Answers what is on disk. Blocks.
 pub(crate) fn stored_view(store: &Store, view: View) -> Result<Bytes, ViewError> {
-    let failed = |error: store::ReadError| ViewError::Failed(error.to_string());
+    let failed = |error: store::ReadError| match error {
+        ReadError::TooShort { .. } | ReadError::Ambiguous { .. } => ViewError::NotFound(error.to_string()),
+        ReadError::Sqlite(..) => ViewError::Failed(error.to_string()),
+    };
     match view {
         View::Traces(limit) => json_of(&json!({ "traces": store.traces(limit).map_err(failed)? })),
         View::Trace(id) => match store.why(&id).map_err(failed)? {

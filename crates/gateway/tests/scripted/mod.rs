@@ -107,7 +107,7 @@ impl Connection {
                 let taken = std::mem::replace(&mut self.read, rest);
                 return String::from_utf8(taken).unwrap();
             }
-            let mut piece = [0; 65536];
+            let mut piece = vec![0; 65536];
             let read = self.stream.read(&mut piece).await.unwrap();
             assert!(read > 0, "ended before {text:?}; got {:?}", String::from_utf8_lossy(&self.read));
             self.read.extend_from_slice(&piece[..read]);
