@@ -168,7 +168,7 @@ impl Answer {
             self.state = State::Last(None, Some(record));
             return true;
         }
-        let last = Failure::new(Cause::BadGateway, text).stream_end(api, end.mid_record);
+        let last = Failure::new(Cause::BadGateway, text).stream_end_after(api, end.mid_record, end.sequence);
         record.trace_mut().response_bytes += last.len() as u64;
         self.state = State::Last(Some(last), Some(record));
         false
