@@ -232,6 +232,8 @@ struct Lines {
     logprobs: Option<u64>,
     /// Tool calls come in a record of their own, named by Ollama instead of the engine.
     names_calls: bool,
+    /// The last record holds the deprecated `context`.
+    gives_context: bool,
 }
 
 impl Lines {
@@ -239,7 +241,8 @@ impl Lines {
         let mut head = String::from("{\"model\":");
         push_string(&mut head, &ask.model);
         head.push(',');
-        Lines { api, head, logprobs: ask.logprobs, names_calls }
+        let gives_context = api == Api::Generate && !matches!(ask.prompt, Prompt::Raw(_));
+        Lines { api, head, logprobs: ask.logprobs, names_calls, gives_context }
     }
 
     fn remote(&mut self, model: &str, host: &str) {
@@ -318,7 +321,7 @@ impl Lines {
     }
 
     fn push_counts(&self, line: &mut String, finish: &Finish) {
-        if self.api == Api::Generate {
+        if self.gives_context {
             // Deprecated, but clients parse it.
             line.push_str(",\"context\":[2,345,343,329,342,332,333,3,14,2,325,343,1]");
         }

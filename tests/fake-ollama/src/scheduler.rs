@@ -150,7 +150,7 @@ impl Scheduler {
             .iter()
             .map(|one| Running { model: one.model.clone(), context: one.fit.context, expires_at: one.expires_at })
             .collect();
-        all.sort_by(|a, b| b.expires_at.cmp(&a.expires_at));
+        all.sort_by_key(|running| std::cmp::Reverse(running.expires_at));
         all
     }
 

@@ -101,7 +101,7 @@ pub(crate) fn from_base64(text: &str) -> Result<Vec<u8>, usize> {
             out.push(u8::try_from((bits >> held) & 0xff).unwrap_or(0));
         }
     }
-    if text.len() % 4 == 0 { Ok(out) } else { Err(text.len()) }
+    if text.len().is_multiple_of(4) { Ok(out) } else { Err(text.len()) }
 }
 
 /// Standard base64 of `bytes`, with padding.
