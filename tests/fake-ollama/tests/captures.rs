@@ -1,5 +1,7 @@
 //! Holds the stand-in against recorded exchanges with the real program.
 
+#![allow(clippy::unwrap_used, reason = "a test; what fails here fails it")]
+
 #[path = "captures/compare.rs"]
 mod compare;
 #[path = "captures/exchange.rs"]

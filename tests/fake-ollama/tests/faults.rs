@@ -11,7 +11,7 @@ use client::{begin, call, head, json, prompt, send, until};
 use fake_ollama::{Fault, FaultKind, Options, Server};
 
 fn with(fault: Fault) -> Server {
-    Server::start(Options { faults: vec![fault], ..Options::default() }).unwrap()
+    Server::start(Options { faults: vec![fault], ..Options::default() }).expect("a free port")
 }
 
 fn texts(body: &str) -> usize {

@@ -212,9 +212,8 @@ fn compare(was: &Value, is: &Value, place: &str, key: &str, row: &Row, found: &m
         }
         (Value::Array(was), Value::Array(is)) if key == "capabilities" => {
             // Their order is not fixed.
-            if was.len() != is.len() || was.iter().any(|one| !is.contains(one)) {
-                found.push(format!("{place}: {was:?} became {is:?}"));
-            }
+            let same = was.len() == is.len() && was.iter().all(|one| is.contains(one));
+            found.extend((!same).then(|| format!("{place}: {was:?} became {is:?}")));
         }
         (Value::Array(was), Value::Array(is)) if LOOSE_LISTS.contains(&key) => {
             if let (Some(was), Some(is)) = (was.first(), is.first()) {
@@ -244,9 +243,8 @@ fn compare(was: &Value, is: &Value, place: &str, key: &str, row: &Row, found: &m
             }
         }
         (Value::Number(_), Value::Number(_)) => {
-            if FIXED_NUMBERS.contains(&key) && was != is && !row.words_differ {
-                found.push(format!("{place}: {was} became {is}"));
-            }
+            let differs = FIXED_NUMBERS.contains(&key) && was != is && !row.words_differ;
+            found.extend(differs.then(|| format!("{place}: {was} became {is}")));
         }
         _ if was != is => found.push(format!("{place}: {was} became {is}")),
         _ => {}

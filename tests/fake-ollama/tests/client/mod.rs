@@ -1,5 +1,8 @@
 //! A client for tests: one request per connection, read as slowly or as quickly as the test likes.
 
+#![allow(clippy::unwrap_used, reason = "a helper of tests; what fails here fails the test")]
+#![allow(dead_code, reason = "each test program uses its own part of this")]
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -11,14 +14,14 @@ use serde_json::Value;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// An answer that is being read.
-pub struct Answer {
-    pub status: u16,
-    pub headers: String,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: String,
     reader: BufReader<TcpStream>,
 }
 
 /// Sends a request without waiting for its answer.
-pub fn send(server: &Server, method: &str, path: &str, body: &str) -> TcpStream {
+pub(crate) fn send(server: &Server, method: &str, path: &str, body: &str) -> TcpStream {
     let mut stream = TcpStream::connect(server.addr).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let length = body.len();
@@ -27,7 +30,7 @@ pub fn send(server: &Server, method: &str, path: &str, body: &str) -> TcpStream 
 }
 
 /// Reads the head of the answer on `stream`; `None` when the connection ends first.
-pub fn head(stream: TcpStream) -> Option<Answer> {
+pub(crate) fn head(stream: TcpStream) -> Option<Answer> {
     let mut reader = BufReader::new(stream);
     let mut headers = String::new();
     loop {
@@ -46,7 +49,7 @@ pub fn head(stream: TcpStream) -> Option<Answer> {
 
 impl Answer {
     /// The next non-empty line that is no chunk size; `None` at the end, however it came.
-    pub fn line(&mut self) -> Option<String> {
+    pub(crate) fn line(&mut self) -> Option<String> {
         loop {
             let mut line = String::new();
             if self.reader.read_line(&mut line).ok()? == 0 {
@@ -63,7 +66,7 @@ impl Answer {
     }
 
     /// All lines until the end, and whether the end was a proper one.
-    pub fn rest(mut self) -> (String, bool) {
+    pub(crate) fn rest(mut self) -> (String, bool) {
         let mut text = String::new();
         let ended = self.reader.read_to_string(&mut text).is_ok();
         let length = self.headers.lines().find_map(|line| line.strip_prefix("Content-Length: "));
@@ -72,7 +75,7 @@ impl Answer {
     }
 
     /// The body of an answer with a Content-Length.
-    pub fn body(mut self) -> String {
+    pub(crate) fn body(mut self) -> String {
         let length = self.headers.lines().find_map(|line| line.strip_prefix("Content-Length: "));
         match length.and_then(|length| length.trim().parse().ok()) {
             Some(length) => {
@@ -93,24 +96,24 @@ impl Answer {
 }
 
 /// A whole exchange: status and body.
-pub fn call(server: &Server, method: &str, path: &str, body: &str) -> (u16, String) {
+pub(crate) fn call(server: &Server, method: &str, path: &str, body: &str) -> (u16, String) {
     let answer = head(send(server, method, path, body)).expect("an answer");
     (answer.status, answer.body())
 }
 
 /// The same for JSON.
-pub fn json(server: &Server, method: &str, path: &str, body: &str) -> Value {
+pub(crate) fn json(server: &Server, method: &str, path: &str, body: &str) -> Value {
     let (_, body) = call(server, method, path, body);
     serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {body}"))
 }
 
 /// A prompt for `model`, streamed, with more fields.
-pub fn prompt(model: &str, more: &str) -> String {
+pub(crate) fn prompt(model: &str, more: &str) -> String {
     format!("{{\"model\":\"{model}\",\"prompt\":\"hi\"{more}}}")
 }
 
 /// Begins a streamed answer and waits for its first line.
-pub fn begin(server: &Server, model: &str, more: &str) -> Answer {
+pub(crate) fn begin(server: &Server, model: &str, more: &str) -> Answer {
     let mut answer = head(send(server, "POST", "/api/generate", &prompt(model, more))).expect("an answer");
     assert_eq!(answer.status, 200);
     answer.line().expect("a first line");
@@ -118,13 +121,13 @@ pub fn begin(server: &Server, model: &str, more: &str) -> Answer {
 }
 
 /// Names of what /api/ps lists.
-pub fn loaded(server: &Server) -> Vec<String> {
+pub(crate) fn loaded(server: &Server) -> Vec<String> {
     let ps = json(server, "GET", "/api/ps", "");
     ps["models"].as_array().unwrap().iter().map(|model| model["name"].as_str().unwrap().to_owned()).collect()
 }
 
 /// Asks for the state until it is as wished. A stand-in that never gets there fails the test.
-pub fn until(server: &Server, wished: impl Fn(&Value) -> bool) -> Value {
+pub(crate) fn until(server: &Server, wished: impl Fn(&Value) -> bool) -> Value {
     for _ in 0..200_000 {
         let state = json(server, "GET", "/_fake/state", "");
         if wished(&state) {
