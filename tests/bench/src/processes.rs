@@ -152,8 +152,8 @@ impl Programs {
         Ok(process)
     }
 
-    /// Starts nginx in front of `stubs`; answers it, the address of its second door, which does not
-    /// buffer answers, and how long it took to its first answer.
+    /// Starts nginx in front of `stubs`; answers it, the address of its second door, which buffers
+    /// neither bodies nor answers, and how long it took to its first answer.
     pub(crate) fn nginx(&self, stubs: &[SocketAddr]) -> Result<Option<(Process, SocketAddr, Duration)>> {
         let Some(program) = &self.nginx else { return Ok(None) };
         let folder = self.fresh_folder()?;
@@ -205,7 +205,8 @@ fn tail(path: &Path) -> String {
     format!("its last words: {}", lines[lines.len().saturating_sub(5)..].join(" | "))
 }
 
-/// One worker, kept-alive upstreams, no access log, nothing else but defaults; two doors, one of them for streams.
+/// One worker, kept-alive upstreams, no access log, nothing else but defaults; two doors, one of
+/// which passes bodies and answers on as they come.
 /// With several upstreams a refusal is passed to the next one, as Herd would.
 fn nginx_settings(folder: &Path, stubs: &[SocketAddr], plain: u16, unbuffered: u16) -> String {
     let servers: String = stubs.iter().map(|stub| format!("    server {stub};\n")).collect();
@@ -222,7 +223,7 @@ fn nginx_settings(folder: &Path, stubs: &[SocketAddr], plain: u16, unbuffered: u
          http {{\n  access_log off;\n  client_max_body_size 64m;\n  keepalive_timeout 600s;\n  keepalive_requests 1000000000;\n{temporary}\
          \x20 upstream stubs {{\n{servers}    keepalive 1024;\n    keepalive_requests 1000000000;\n    keepalive_timeout 600s;\n  }}\n\
          \x20 server {{ listen 127.0.0.1:{plain} backlog=4096; {location} }} }}\n\
-         \x20 server {{ listen 127.0.0.1:{unbuffered} backlog=4096; {location} proxy_buffering off; }} }}\n}}\n",
+         \x20 server {{ listen 127.0.0.1:{unbuffered} backlog=4096; {location} proxy_buffering off; proxy_request_buffering off; }} }}\n}}\n",
         folder = folder.display()
     )
 }

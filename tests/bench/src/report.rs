@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use crate::stats::median;
+
 /// Who was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Column {
@@ -31,9 +33,22 @@ impl Values {
         Self(Column::ALL.map(&mut value))
     }
 
+    /// The same without the direct column, where it means nothing.
+    pub(crate) fn of_proxies(self) -> Self {
+        Self::of(|column| self.get(column).filter(|_| column != Column::Direct))
+    }
+
     pub(crate) fn get(&self, column: Column) -> Option<f64> {
         self.0[column as usize]
     }
+}
+
+/// The median of each column's values.
+pub(crate) fn median_of(values: &[(Column, f64)]) -> Values {
+    Values::of(|column| {
+        let of_column: Vec<f64> = values.iter().filter(|(of, _)| *of == column).map(|(_, value)| *value).collect();
+        median(&of_column)
+    })
 }
 
 /// What Herd's value is held against.

@@ -18,7 +18,7 @@ pub(crate) struct Target {
     pub column: Column,
     /// Where whole answers are asked for.
     pub plain: SocketAddr,
-    /// Where streams are asked for.
+    /// Where streams are asked for: the door that buffers nothing.
     pub stream: SocketAddr,
     /// Whose time and memory count; `None` for the stub itself.
     pub pid: Option<u32>,
@@ -148,7 +148,8 @@ impl Slices {
         Values::of(|column| {
             let added: Vec<f64> =
                 self.0[column as usize].iter().zip(direct).map(|(value, direct)| value - direct).collect();
-            median(&added).filter(|_| column != Column::Direct)
+            median(&added)
         })
+        .of_proxies()
     }
 }

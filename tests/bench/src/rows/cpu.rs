@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use crate::client::{self, Connection};
 use crate::clock;
 use crate::process_facts;
-use crate::report::{Bar, Measure, Values};
+use crate::report::{Bar, Measure, median_of};
 use crate::stage::{Slices, Stage, Target};
 use crate::stats::us;
 use crate::tokens::Tokens;
@@ -20,7 +20,7 @@ const CONNECTIONS: usize = 64;
 const SLICE: Duration = Duration::from_secs(1);
 
 /// Longer than a batch of records waits to be written.
-const AFTERMATH: Duration = Duration::from_millis(1100);
+pub(super) const AFTERMATH: Duration = Duration::from_millis(1100);
 
 /// Streams at once in a burst, and chunks in each.
 const BURSTS: usize = 4;
@@ -42,16 +42,17 @@ pub(crate) fn requests(stage: &mut Stage) -> Result<Vec<Measure>> {
         std::thread::sleep(AFTERMATH);
         Ok(us(billed(target)? - before) / per(count, 1))
     })?;
-    let rate = Values::of(|column| {
-        let of_column: Vec<f64> = rates.iter().filter(|(of, _)| *of == column).map(|(_, rate)| *rate).collect();
-        crate::stats::median(&of_column)
-    });
-    let proxies = Values::of(|column| cost.medians().get(column).filter(|_| column != crate::report::Column::Direct));
     let bar = Bar::TimesNginx { must: 2.0, aim: 1.2 };
     let what = format!("CPU per tiny chat, {CONNECTIONS} connections");
     Ok(vec![
-        Measure { row: "2", what, unit: "µs", values: proxies, bar },
-        Measure { row: "2", what: "tiny chats answered".to_owned(), unit: "1/s", values: rate, bar: Bar::Fact },
+        Measure { row: "2", what, unit: "µs", values: cost.medians().of_proxies(), bar },
+        Measure {
+            row: "2",
+            what: "tiny chats answered".to_owned(),
+            unit: "1/s",
+            values: median_of(&rates),
+            bar: Bar::Fact,
+        },
     ])
 }
 
@@ -104,8 +105,7 @@ pub(crate) fn burst(stage: &mut Stage) -> Result<Vec<Measure>> {
             std::thread::sleep(AFTERMATH);
             Ok(us(billed(target)? - before) / per(chunks, 1))
         })?;
-        let values =
-            Values::of(|column| cost.medians().get(column).filter(|_| column != crate::report::Column::Direct));
+        let values = cost.medians().of_proxies();
         // Microseconds per chunk are seconds per million.
         measures.push(Measure {
             row: "3",
@@ -149,11 +149,11 @@ async fn bursts(target: &Target, batch: u64) -> Result<u64> {
     Ok(total)
 }
 
-fn billed(target: &Target) -> Result<u64> {
+pub(super) fn billed(target: &Target) -> Result<u64> {
     target.pid.map_or(Ok(0), process_facts::cpu_ns)
 }
 
 #[allow(clippy::cast_precision_loss, reason = "counts of a measurement are far below 2^53")]
-fn per(count: u64, of: u64) -> f64 {
+pub(super) fn per(count: u64, of: u64) -> f64 {
     count as f64 / of as f64
 }

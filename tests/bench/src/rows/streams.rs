@@ -9,11 +9,12 @@ use std::time::Duration;
 use anyhow::{Result, bail, ensure};
 use tokio::task::JoinSet;
 
+use super::cpu::{AFTERMATH, billed, per};
 use crate::client::{self, Connection, Failure};
 use crate::process_facts::{self, Memory};
-use crate::report::{Bar, Column, Measure, Values};
+use crate::report::{Bar, Column, Measure, median_of};
 use crate::stage::{Servers, Slices, Stage, Target};
-use crate::stats::{median, quantile, us};
+use crate::stats::{quantile, us};
 use crate::tokens::Tokens;
 
 const STREAMS: usize = 200;
@@ -26,27 +27,42 @@ const SLICE: Duration = Duration::from_secs(2);
 pub(crate) fn one_way(stage: &mut Stage) -> Result<Vec<Measure>> {
     let rounds = stage.rounds(SLICE);
     let targets = stage.standing()?.targets();
-    let mut highs = Vec::new();
+    let (mut highs, mut costs) = (Vec::new(), Vec::new());
     let lows = Slices::interleave(&targets, rounds, |target| {
+        let before = billed(target)?;
         let mut delays = stage.wait(paced(target.stream))?;
+        std::thread::sleep(AFTERMATH);
+        // Microseconds per chunk are seconds per million.
+        let chunks = u64::try_from(STREAMS)? * chunks()?;
+        costs.push((target.column, us(billed(target)? - before) / per(chunks, 1)));
         highs.push((target.column, quantile(&mut delays, 0.99).unwrap_or(0.0)));
         Ok(quantile(&mut delays, 0.5).unwrap_or(0.0))
     })?;
-    let high = Values::of(|column| {
-        let of_column: Vec<f64> = highs.iter().filter(|(of, _)| *of == column).map(|(_, value)| *value).collect();
-        median(&of_column)
-    });
+    let high = median_of(&highs);
+    let cost = median_of(&costs);
     let bar = Bar::TimesNginx { must: 1.3, aim: 1.0 };
     let what = |which| format!("one-way time of a token, {STREAMS} streams at 20 ms: {which}");
     Ok(vec![
         Measure { row: "4", what: what("p50"), unit: "µs", values: lows.medians(), bar },
         Measure { row: "4", what: what("p99"), unit: "µs", values: high, bar: Bar::Fact },
+        Measure {
+            row: "4",
+            what: "CPU per million chunks of these".to_owned(),
+            unit: "s",
+            values: cost.of_proxies(),
+            bar: Bar::Fact,
+        },
     ])
+}
+
+/// Tokens of one stream of a slice.
+fn chunks() -> Result<u64> {
+    Ok(WARM_UP + u64::try_from(SLICE.as_millis() / PACE.as_millis())?)
 }
 
 /// Delays of all counted tokens of a slice, in microseconds.
 async fn paced(address: SocketAddr) -> Result<Vec<f64>> {
-    let chunks = WARM_UP + u64::try_from(SLICE.as_millis() / PACE.as_millis())?;
+    let chunks = chunks()?;
     let command = format!("stream chunks={chunks} pace_ms={}", PACE.as_millis());
     let request: std::sync::Arc<[u8]> = client::chat(address, &command, true, 0).into();
     let mut tasks = JoinSet::new();
@@ -102,12 +118,10 @@ pub(crate) fn thousand(stage: &mut Stage) -> Result<Vec<Measure>> {
     }
     servers.check_alive()?;
     let values = |of: fn(&Fates) -> f64| {
-        Values::of(|column| fates.iter().find(|(known, _)| *known == column).map(|(_, fates)| of(fates)))
+        let values: Vec<_> = fates.iter().map(|(column, fates)| (*column, of(fates))).collect();
+        median_of(&values)
     };
-    let proxies = |of: fn(&Fates) -> f64| {
-        let values = values(of);
-        Values::of(|column| values.get(column).filter(|_| column != Column::Direct))
-    };
+    let proxies = |of| values(of).of_proxies();
     let none = Bar::Most { must: 0.0, aim: 0.0 };
     let measure = |row, what: &str, unit, values, bar| Measure { row, what: what.to_owned(), unit, values, bar };
     Ok(vec![
