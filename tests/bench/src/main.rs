@@ -10,6 +10,7 @@ mod process_facts;
 mod processes;
 mod report;
 mod rows;
+mod soak;
 mod sockets;
 mod stage;
 mod stats;
@@ -40,7 +41,13 @@ struct Arguments {
 enum Sub {
     /// The stub backend (started by the benchmark itself).
     #[command(hide = true)]
-    Stub,
+    Stub {
+        /// Port to listen on; 0 is any.
+        #[arg(long, default_value_t = 0)]
+        port: u16,
+    },
+    /// Mixed traffic against backends that fail, for as long as asked; fails on lost requests and on growth.
+    Soak(Soak),
 }
 
 #[derive(Debug, Args)]
@@ -64,11 +71,26 @@ struct Run {
     json: Option<PathBuf>,
 }
 
+#[derive(Debug, Args)]
+struct Soak {
+    /// How long; at most a week.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=10080))]
+    minutes: u64,
+    /// The `herd` to soak; default: beside this program.
+    #[arg(long)]
+    herd: Option<PathBuf>,
+}
+
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     processes::allow_many_files()?;
     match arguments.command {
-        Some(Sub::Stub) => stub::run(),
+        Some(Sub::Stub { port }) => stub::run(port),
+        Some(Sub::Soak(soak)) => {
+            processes::end_all_on_signal()?;
+            let programs = programs(soak.herd.as_deref(), None)?;
+            soak::play(&programs, Duration::from_secs(soak.minutes * 60))
+        }
         None => measure(&arguments.run),
     }
 }

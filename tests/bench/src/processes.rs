@@ -141,10 +141,18 @@ impl Programs {
 
     /// Starts a stub.
     pub(crate) fn stub(&self) -> Result<Process> {
+        self.stub_at(0)
+    }
+
+    /// Starts a stub on `port`; 0 is any.
+    pub(crate) fn stub_at(&self, port: u16) -> Result<Process> {
         let me = std::env::current_exe().context("finding this program")?;
         // Its standard input stays open as long as this process lives: its end ends the stub.
-        let mut process =
-            Process::spawn("the stub", Command::new(me).arg("stub").stdin(Stdio::piped()).stdout(Stdio::piped()), 0)?;
+        let mut process = Process::spawn(
+            "the stub",
+            Command::new(me).args(["stub", "--port", &port.to_string()]).stdin(Stdio::piped()).stdout(Stdio::piped()),
+            0,
+        )?;
         let output = process.child.stdout.take().context("the stub has no output")?;
         let mut line = String::new();
         BufReader::new(output).read_line(&mut line)?;

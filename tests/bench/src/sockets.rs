@@ -8,10 +8,12 @@ use socket2::{Domain, Socket, Type};
 /// Connections that may wait to be accepted. The system's own limit (often 4 096) cuts it; a thousand at once must fit.
 const BACKLOG: i32 = 4096;
 
-/// Listens on a free port of 127.0.0.1, without blocking.
-pub(crate) fn listen() -> Result<TcpListener> {
+/// Listens on `port` of 127.0.0.1 (0: on a free one), without blocking.
+pub(crate) fn listen(port: u16) -> Result<TcpListener> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
+    // A stub that comes back finds the connections of its former life still winding down.
+    socket.set_reuse_address(true)?;
+    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into())?;
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
     Ok(socket.into())

@@ -120,8 +120,8 @@ impl Drop for Open<'_> {
     }
 }
 
-/// Runs the stub until standard input ends.
-pub(crate) fn run() -> Result<()> {
+/// Runs the stub on `port` (0: a free one) until standard input ends.
+pub(crate) fn run(port: u16) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (ended, end) = tokio::sync::oneshot::channel::<()>();
     std::thread::spawn(move || {
@@ -130,7 +130,7 @@ pub(crate) fn run() -> Result<()> {
         drop(ended);
     });
     runtime.block_on(async {
-        let listener = crate::sockets::listen()?;
+        let listener = crate::sockets::listen(port)?;
         let listener = TcpListener::from_std(listener)?;
         println!("{}", listener.local_addr()?.port());
         std::io::stdout().flush()?;
