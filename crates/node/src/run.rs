@@ -307,7 +307,10 @@ impl Fleet for Node {
     }
 
     fn report(&self, trace: Trace) {
-        self.store.record(trace);
+        // Questions about a model are no requests to it: they would drown the history (some clients ask before each).
+        if trace.api.needs_slot() {
+            self.store.record(trace);
+        }
     }
 
     fn suspect(&self, backend: &BackendId) {
