@@ -12,6 +12,7 @@ use crate::clock;
 use crate::fake::Call;
 use crate::generation::{Finish, Piece};
 use crate::input::{self, EOF, Fields, Go, Shape};
+use crate::models::Template;
 use crate::script::Call as ToolCall;
 use crate::text::{draw, json, push_string};
 
@@ -70,8 +71,8 @@ pub(crate) async fn chat(call: &Call, body: &[u8]) -> Result<Reply, Failure> {
     ask.think = think(effort)?;
     ask.format = response_format(fields.get("response_format"));
     let remote = call.model(&ask.model, true)?.remote.is_some();
-    let (_, mut generation) = ask.start(call, "chat").await?;
-    let mut chunks = Chunks::new(&ask, &fields, Kind::Chat);
+    let (model, mut generation) = ask.start(call, "chat").await?;
+    let mut chunks = Chunks::new(&ask, &fields, Kind::Chat, model.template);
     if ask.stream {
         let first = first_of(&mut generation).await?;
         return Ok(reply(200, EVENTS, Payload::records(first, generation, Box::new(chunks))));
@@ -90,8 +91,8 @@ pub(crate) async fn completions(call: &Call, body: &[u8]) -> Result<Reply, Failu
     if !input::text(&fields, "suffix").is_empty() && !model.can("insert") {
         return Err(Failure::new(400, format!("{} does not support insert", model.name.full())));
     }
-    let (_, mut generation) = ask.start(call, "generate").await?;
-    let mut chunks = Chunks::new(&ask, &fields, Kind::Completion);
+    let (model, mut generation) = ask.start(call, "generate").await?;
+    let mut chunks = Chunks::new(&ask, &fields, Kind::Completion, model.template);
     if ask.stream {
         let first = first_of(&mut generation).await?;
         return Ok(reply(200, EVENTS, Payload::records(first, generation, Box::new(chunks))));
@@ -197,11 +198,13 @@ struct Chunks {
     created: u64,
     model: String,
     usage: bool,
+    /// Tool calls come in a write of their own, not with the last chunks.
+    calls_apart: bool,
     begun: bool,
 }
 
 impl Chunks {
-    fn new(ask: &Ask, fields: &Fields, kind: Kind) -> Chunks {
+    fn new(ask: &Ask, fields: &Fields, kind: Kind, template: Template) -> Chunks {
         let prefix = if kind == Kind::Chat { "chatcmpl" } else { "cmpl" };
         let options = fields.get("stream_options");
         Chunks {
@@ -211,6 +214,7 @@ impl Chunks {
             created: clock::unix_seconds(),
             model: ask.model.clone(),
             usage: options.and_then(|options| options.get("include_usage")).and_then(Value::as_bool) == Some(true),
+            calls_apart: template != Template::Gguf,
             begun: false,
         }
     }
@@ -314,15 +318,20 @@ impl Format for Chunks {
             Piece::Thinking(text) if self.kind == Kind::Chat => out.push_back(self.delta(&model, "", &text).into()),
             Piece::Thinking(_) | Piece::Silence | Piece::Cut => {}
             Piece::End(finish) => {
+                let mut record = String::new();
                 if !finish.calls.is_empty() && self.kind == Kind::Chat {
                     let role = self.role();
                     let calls = json(&calls_json(&finish.calls));
                     let delta = format!("{{{role}\"content\":\"\",\"tool_calls\":{calls}}}");
                     let choice = format!("{{\"index\":0,\"delta\":{delta},\"finish_reason\":null}}");
-                    out.push_back(self.chunk(&model, &choice, None).into());
+                    record = self.chunk(&model, &choice, None);
+                    if self.calls_apart {
+                        out.push_back(std::mem::take(&mut record).into());
+                    }
                 }
                 self.model.clone_from(&model);
-                out.push_back(self.finish(&finish).into());
+                record.push_str(&self.finish(&finish));
+                out.push_back(record.into());
             }
             // The error gets lost on its way through this API: what is left of it is a chunk without a model.
             Piece::Died | Piece::BadCall(_) => out.push_back(self.delta("", "", "").into()),

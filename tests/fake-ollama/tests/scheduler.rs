@@ -91,6 +91,30 @@ fn an_idle_model_makes_room_and_a_busy_one_is_waited_for() {
     );
 }
 
+#[test]
+fn the_idle_model_with_the_shortest_keep_alive_goes_first() {
+    let server = Server::start(Options { max_loaded: 2, ..Options::default() }).unwrap();
+    let load = |model: &str, keep_alive: &str| {
+        let body = format!("{{\"model\":\"{model}\",\"keep_alive\":{keep_alive}}}");
+        assert_eq!(call(&server, "POST", "/api/generate", &body).0, 200);
+    };
+    load("smollm2", "\"10m\"");
+    load("tiny", "-1");
+    load("thinker", "-1");
+    assert_eq!(loaded(&server), ["thinker:latest", "tiny:latest"], "not the least recently used");
+    load("smollm2", "\"5m\"");
+    assert_eq!(loaded(&server).len(), 2, "for ever protects nothing when all have it");
+}
+
+#[test]
+fn a_busy_model_outlives_an_idle_one_with_a_longer_keep_alive() {
+    let server = Server::start(Options { max_loaded: 2, ..narrow() }).unwrap();
+    let _busy = begin(&server, "tiny-loop", ",\"keep_alive\":\"1m\"");
+    call(&server, "POST", "/api/generate", r#"{"model":"tiny","keep_alive":"60m"}"#);
+    call(&server, "POST", "/api/generate", r#"{"model":"smollm2"}"#);
+    assert_eq!(loaded(&server), ["smollm2:latest", "tiny-loop:latest"]);
+}
+
 /// A keep_alive for a busy model that is about to go takes the order back, and every load waits.
 #[test]
 fn a_keep_alive_wedges_all_loads_until_an_unload() {

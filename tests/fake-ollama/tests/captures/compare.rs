@@ -110,6 +110,9 @@ fn bodies(recorded: &Reply, reply: &Reply, row: &Row, found: &mut Vec<String>) {
         if was.len() != is.len() {
             found.push(format!("{} records became {}", was.len(), is.len()));
         }
+        if recorded.chunks != reply.chunks && !row.lengths_differ {
+            found.push(format!("{} chunks became {}", recorded.chunks, reply.chunks));
+        }
         for (at, (was, is)) in was.iter().zip(&is).enumerate() {
             compare(was, is, &format!("{at}"), "", row, found);
         }

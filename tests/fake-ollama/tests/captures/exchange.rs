@@ -25,6 +25,8 @@ pub(crate) struct Reply {
     /// Names in small letters.
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: String,
+    /// Chunks it came in; each is one write of the server.
+    pub(crate) chunks: usize,
     /// The last chunk or all bytes of the length came.
     pub(crate) complete: bool,
 }
@@ -53,8 +55,9 @@ impl Capture {
         let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
         let headers: Vec<(String, String)> = lines.map(header).collect();
         let chunked = headers.iter().any(|(name, _)| name == "transfer-encoding");
-        let body = if chunked { without_sizes(body) } else { body.strip_suffix('\n').unwrap_or(body).to_owned() };
-        let reply = Reply { status, headers, body, complete: !comments.contains("connection ended early") };
+        let whole = body.strip_suffix('\n').unwrap_or(body);
+        let (body, chunks) = if chunked { without_sizes(body) } else { (whole.to_owned(), 0) };
+        let reply = Reply { status, headers, body, chunks, complete: !comments.contains("connection ended early") };
         Capture { number: file[..3].parse().unwrap(), file, request: Request { head, body: sent, sized }, reply }
     }
 }
@@ -83,11 +86,12 @@ fn header(line: &str) -> (String, String) {
     (name.to_ascii_lowercase(), value.trim().to_owned())
 }
 
-/// A recorded body without the chunk sizes; what is left of a record that was cut is dropped with them.
-fn without_sizes(body: &str) -> String {
+/// A recorded body without the chunk sizes, and how many there were.
+fn without_sizes(body: &str) -> (String, usize) {
     let is_size =
-        |line: &str| !line.is_empty() && line.len() < 9 && line.bytes().all(|digit| digit.is_ascii_hexdigit());
-    body.lines().filter(|line| !is_size(line)).collect::<Vec<_>>().join("\n")
+        |line: &&str| !line.is_empty() && line.len() < 9 && line.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let chunks = body.lines().filter(|line| is_size(line) && *line != "0").count();
+    (body.lines().filter(|line| !is_size(line)).collect::<Vec<_>>().join("\n"), chunks)
 }
 
 /// A request of our own, for set-ups.
@@ -157,30 +161,33 @@ fn parse(bytes: &[u8], ended: bool, bodiless: bool) -> Option<Reply> {
     let headers: Vec<(String, String)> = lines.map(header).collect();
     let find = |wanted: &str| headers.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
     let rest = &bytes[at + 4..];
-    let (body, complete) = match (find("transfer-encoding"), find("content-length")) {
-        _ if bodiless || status == 204 => (Vec::new(), true),
+    let (body, chunks, complete) = match (find("transfer-encoding"), find("content-length")) {
+        _ if bodiless || status == 204 => (Vec::new(), 0, true),
         (Some(_), _) => dechunk(rest),
         (None, length) => {
             let length: usize = length.unwrap_or("0").parse().ok()?;
-            (rest[..rest.len().min(length)].to_vec(), rest.len() >= length)
+            (rest[..rest.len().min(length)].to_vec(), 0, rest.len() >= length)
         }
     };
-    let reply = Reply { status, headers, body: String::from_utf8_lossy(&body).into_owned(), complete };
+    let reply = Reply { status, headers, body: String::from_utf8_lossy(&body).into_owned(), chunks, complete };
     (complete || ended).then_some(reply)
 }
 
-fn dechunk(mut rest: &[u8]) -> (Vec<u8>, bool) {
-    let mut body = Vec::new();
+fn dechunk(mut rest: &[u8]) -> (Vec<u8>, usize, bool) {
+    let (mut body, mut chunks) = (Vec::new(), 0);
     loop {
-        let Some(at) = rest.windows(2).position(|two| two == b"\r\n") else { return (body, false) };
-        let Ok(size) = usize::from_str_radix(&String::from_utf8_lossy(&rest[..at]), 16) else { return (body, false) };
+        let Some(at) = rest.windows(2).position(|two| two == b"\r\n") else { return (body, chunks, false) };
+        let Ok(size) = usize::from_str_radix(&String::from_utf8_lossy(&rest[..at]), 16) else {
+            return (body, chunks, false);
+        };
         rest = &rest[at + 2..];
         if rest.len() < size + 2 {
-            return (body, false);
+            return (body, chunks, false);
         }
         if size == 0 {
-            return (body, true);
+            return (body, chunks, true);
         }
+        chunks += 1;
         body.extend_from_slice(&rest[..size]);
         rest = &rest[size + 2..];
     }

@@ -65,6 +65,11 @@ impl Answer {
         }
     }
 
+    /// Reads to the end and says how it came: `None` is an orderly one.
+    pub(crate) fn end(mut self) -> Option<std::io::ErrorKind> {
+        self.reader.read_to_end(&mut Vec::new()).err().map(|error| error.kind())
+    }
+
     /// All lines until the end, and whether the end was a proper one.
     pub(crate) fn rest(mut self) -> (String, bool) {
         let mut text = String::new();
