@@ -1,5 +1,6 @@
 //! From a request to its handler: rules, faults, the record, the table of routes.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
@@ -62,9 +63,12 @@ pub(crate) async fn serve(fake: Arc<Fake>, wire: Arc<Wire>, request: Request<Inc
     if method == "POST"
         && let Some(digest) = path.strip_prefix("/api/blobs/")
     {
-        return Ok(manage::upload(&fake, digest, incoming)
-            .await
-            .unwrap_or_else(|failure| failure.reply(Tongue::Ollama)));
+        // A blob may be of any size, so it is hashed as it comes and its bytes are not in the record.
+        let entry = Arc::new(entry(&method, head.uri.to_string(), &head.headers, &Bytes::new()));
+        fake.log.add(entry.clone());
+        let note = Note { entry, wire, complete: false };
+        let uploaded = manage::upload(&fake, digest, incoming).await;
+        return Ok(noted(uploaded.unwrap_or_else(|failure| failure.reply(Tongue::Ollama)), note));
     }
     let body = match Limited::new(incoming, MOST_REQUEST).collect().await {
         Ok(body) => body.to_bytes(),
@@ -92,9 +96,13 @@ pub(crate) async fn serve(fake: Arc<Fake>, wire: Arc<Wire>, request: Request<Inc
     if wire.is_reset() {
         return Err(std::io::ErrorKind::ConnectionReset.into());
     }
-    entry.status.store(reply.status().as_u16(), std::sync::atomic::Ordering::Relaxed);
+    Ok(noted(reply, note))
+}
+
+fn noted(reply: Reply, note: Note) -> Reply {
+    note.entry.status.store(reply.status().as_u16(), Ordering::Relaxed);
     let (parts, payload) = reply.into_parts();
-    Ok(Reply::from_parts(parts, payload.noted(note)))
+    Reply::from_parts(parts, payload.noted(note))
 }
 
 fn entry(method: &str, target: String, headers: &HeaderMap, body: &Bytes) -> Entry {

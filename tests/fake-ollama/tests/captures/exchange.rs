@@ -1,6 +1,6 @@
 //! Reading a recorded exchange, and making one with a stand-in, byte by byte.
 
-#![allow(clippy::unwrap_used, reason = "a helper of tests; what fails here fails the test")]
+#![allow(clippy::unwrap_used, reason = "code of tests: what fails here fails the test")]
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};

@@ -1,6 +1,6 @@
 //! A registry on loopback that a stand-in pulls from: a few tiny models, and one with damaged content.
 
-#![allow(clippy::unwrap_used, reason = "a helper of tests; what fails here fails the test")]
+#![allow(clippy::unwrap_used, reason = "code of tests: what fails here fails the test")]
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};

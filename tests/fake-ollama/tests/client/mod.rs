@@ -1,6 +1,6 @@
 //! A client for tests: one request per connection, read as slowly or as quickly as the test likes.
 
-#![allow(clippy::unwrap_used, reason = "a helper of tests; what fails here fails the test")]
+#![allow(clippy::unwrap_used, reason = "code of tests: what fails here fails the test")]
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
