@@ -39,7 +39,7 @@ pub fn stream_content_type(api: Api) -> &'static str {
 }
 
 /// The time in UTC, to the millisecond. Years beyond 9999 are cut off at its end, since the format ends there.
-fn rfc3339(unix_ms: u64) -> String {
+pub(crate) fn rfc3339(unix_ms: u64) -> String {
     const LAST: u64 = 253_402_300_799_999;
     let unix_ms = unix_ms.min(LAST);
     let (days, of_day) = (unix_ms / 86_400_000, unix_ms % 86_400_000);

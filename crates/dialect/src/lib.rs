@@ -2,6 +2,7 @@
 //!
 //! Pure: nothing here reads a clock, a socket or a file. What is read comes in as bytes, what should be sent comes out as bytes.
 
+mod answer;
 #[allow(dead_code, reason = "the answers' half is not wired yet")]
 mod canon;
 mod edit;
@@ -15,6 +16,7 @@ mod request;
 mod scan;
 mod watch;
 
+pub use answer::AnswerTranslator;
 pub use canon::Note;
 pub use edit::{Edit, Pieces, json_string, splice};
 pub use error_text::{error_text, reshape_error};

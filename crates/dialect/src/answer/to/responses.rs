@@ -1,0 +1,326 @@
+//! Writes `/v1/responses`.
+
+use super::super::event::Finish;
+use super::super::json::{members, push};
+use super::collected::{Block, Collected};
+use super::{Called, Ending, Head};
+use crate::Failure;
+
+/// Fields of a Responses object that are about the request, and what they are where it does not say. Nothing is kept here,
+/// and nothing runs unattended.
+const FIELDS: [(&str, &str); 22] = [
+    ("background", "false"),
+    ("instructions", "null"),
+    ("max_output_tokens", "null"),
+    ("max_tool_calls", "null"),
+    ("metadata", "{}"),
+    ("parallel_tool_calls", "true"),
+    ("presence_penalty", "0"),
+    ("previous_response_id", "null"),
+    ("frequency_penalty", "0"),
+    ("prompt_cache_key", "null"),
+    ("reasoning", "null"),
+    ("safety_identifier", "null"),
+    ("service_tier", r#""default""#),
+    ("store", "false"),
+    ("temperature", "1"),
+    ("text", r#"{"format":{"type":"text"}}"#),
+    ("tool_choice", r#""auto""#),
+    ("tools", "[]"),
+    ("top_logprobs", "0"),
+    ("top_p", "1"),
+    ("truncation", r#""disabled""#),
+    ("user", "null"),
+];
+
+/// Members of every Responses object of one answer, each with a comma before it.
+#[derive(Debug)]
+pub(in super::super) struct Fields(String);
+
+impl Fields {
+    /// `said` are members that the request gave, as JSON between the braces.
+    pub(super) fn new(said: &str) -> Fields {
+        let object = format!("{{{said}}}");
+        let mut known = Vec::new();
+        if !members(&object, |name, _| known.push(name)) {
+            known.clear();
+        }
+        let mut out = Vec::with_capacity(said.len() + 512);
+        if !known.is_empty() {
+            push!(&mut out, ",", said);
+        }
+        for (name, default) in FIELDS.into_iter().filter(|(name, _)| !known.contains(name)) {
+            push!(&mut out, ",\"", name, "\":", default);
+        }
+        Fields(String::from_utf8(out).unwrap_or_default())
+    }
+}
+
+/// Writes events.
+#[derive(Debug)]
+pub(in super::super) struct Stream {
+    fields: Fields,
+    /// What was said, since the last events repeat it; one output item per block.
+    said: Collected,
+    /// The number of the next event.
+    sequence: u64,
+    is_open: bool,
+}
+
+impl Stream {
+    pub(super) fn new(_head: &Head, fields: Fields) -> Stream {
+        Stream { fields, said: Collected::default(), sequence: 0, is_open: false }
+    }
+
+    /// The number of the last event.
+    pub(in super::super) fn last(&self) -> Option<u64> {
+        self.sequence.checked_sub(1)
+    }
+
+    pub(super) fn thinking(&mut self, head: &Head, text: &str, out: &mut Vec<u8>) -> Result<(), Failure> {
+        if !self.is_open || !matches!(self.said.blocks.last(), Some(Block::Thinking(_))) {
+            self.close(head, "completed", out);
+            self.begin(head, out);
+            self.said.thinking("")?;
+            self.open(head, out);
+            self.event("response.reasoning_summary_part.added", out);
+            self.place(head, out);
+            push!(out, ",\"summary_index\":0,\"part\":{\"type\":\"summary_text\",\"text\":\"\"}}\n\n");
+        }
+        self.said.thinking(text)?;
+        self.event("response.reasoning_summary_text.delta", out);
+        self.place(head, out);
+        push!(out, ",\"summary_index\":0,\"delta\":\"", text, "\"}\n\n");
+        Ok(())
+    }
+
+    #[inline]
+    pub(super) fn text(&mut self, head: &Head, text: &str, likely: &str, out: &mut Vec<u8>) -> Result<(), Failure> {
+        if !self.is_open || !matches!(self.said.blocks.last(), Some(Block::Text { .. })) {
+            self.close(head, "completed", out);
+            self.begin(head, out);
+            self.said.text("", "")?;
+            self.open(head, out);
+            self.event("response.content_part.added", out);
+            self.place(head, out);
+            push!(out, ",\"content_index\":0,\"part\":");
+            text_part("", "", out);
+            push!(out, "}\n\n");
+        }
+        self.said.text(text, likely)?;
+        self.event("response.output_text.delta", out);
+        self.place(head, out);
+        push!(out, ",\"content_index\":0,\"delta\":\"", text, "\",\"logprobs\":[", likely, "]}\n\n");
+        Ok(())
+    }
+
+    pub(super) fn call(&mut self, head: &Head, call: Called<'_>, out: &mut Vec<u8>) -> Result<(), Failure> {
+        self.close(head, "completed", out);
+        self.begin(head, out);
+        self.said.call(call)?;
+        self.open(head, out);
+        Ok(())
+    }
+
+    pub(super) fn arguments(&mut self, head: &Head, text: &str, out: &mut Vec<u8>) -> Result<(), Failure> {
+        self.said.arguments(text)?;
+        self.event("response.function_call_arguments.delta", out);
+        self.place(head, out);
+        push!(out, ",\"delta\":\"", text, "\"}\n\n");
+        Ok(())
+    }
+
+    pub(super) fn end(&mut self, head: &Head, ending: &Ending, out: &mut Vec<u8>) {
+        self.begin(head, out);
+        let status = status(ending.finish);
+        self.close(head, status, out);
+        self.event(if status == "completed" { "response.completed" } else { "response.incomplete" }, out);
+        push!(out, ",\"response\":");
+        response(head, &self.fields, &self.said, Some(ending), out);
+        push!(out, "}\n\n");
+    }
+
+    fn begin(&mut self, head: &Head, out: &mut Vec<u8>) {
+        if self.sequence > 0 {
+            return;
+        }
+        for name in ["response.created", "response.in_progress"] {
+            self.event(name, out);
+            push!(out, ",\"response\":");
+            response(head, &self.fields, &self.said, None, out);
+            push!(out, "}\n\n");
+        }
+    }
+
+    /// Begins an event, up to its own members.
+    #[inline]
+    fn event(&mut self, name: &str, out: &mut Vec<u8>) {
+        push!(out, "event: ", name, "\ndata: {\"type\":\"", name, "\",\"sequence_number\":", self.sequence);
+        self.sequence += 1;
+    }
+
+    /// Which item the event is about: always the last.
+    #[inline]
+    fn place(&self, head: &Head, out: &mut Vec<u8>) {
+        let index = self.index();
+        push!(out, ",\"item_id\":\"");
+        if let Some(block) = self.said.blocks.last() {
+            item_id(head, index, block, out);
+        }
+        push!(out, "\",\"output_index\":", index);
+    }
+
+    fn index(&self) -> u64 {
+        (self.said.blocks.len() as u64).saturating_sub(1)
+    }
+
+    fn open(&mut self, head: &Head, out: &mut Vec<u8>) {
+        self.is_open = true;
+        self.event("response.output_item.added", out);
+        push!(out, ",\"output_index\":", self.index(), ",\"item\":");
+        if let Some(block) = self.said.blocks.last() {
+            item(head, self.index(), block, "in_progress", out);
+        }
+        push!(out, "}\n\n");
+    }
+
+    fn close(&mut self, head: &Head, status: &str, out: &mut Vec<u8>) {
+        if !std::mem::take(&mut self.is_open) {
+            return;
+        }
+        // Taken out, so that it can be read while events are numbered.
+        let Some(block) = self.said.blocks.pop() else { return };
+        let index = self.said.blocks.len() as u64;
+        let mut about = |stream: &mut Stream, name: &str| {
+            stream.event(name, out);
+            push!(out, ",\"item_id\":\"");
+            item_id(head, index, &block, out);
+            push!(out, "\",\"output_index\":", index);
+            match (&block, name) {
+                (Block::Thinking(text), "response.reasoning_summary_text.done") => {
+                    push!(out, ",\"summary_index\":0,\"text\":\"", text, "\"");
+                }
+                (Block::Thinking(text), _) => {
+                    push!(out, ",\"summary_index\":0,\"part\":{\"type\":\"summary_text\",\"text\":\"", text, "\"}");
+                }
+                (Block::Text { text, logprobs }, "response.output_text.done") => {
+                    push!(out, ",\"content_index\":0,\"text\":\"", text, "\",\"logprobs\":[", logprobs, "]");
+                }
+                (Block::Text { text, logprobs }, _) => {
+                    push!(out, ",\"content_index\":0,\"part\":");
+                    text_part(text, logprobs, out);
+                }
+                (Block::Call { name, arguments, .. }, _) => {
+                    push!(out, ",\"name\":\"", name, "\",\"arguments\":\"", arguments, "\"");
+                }
+            }
+            push!(out, "}\n\n");
+        };
+        match &block {
+            Block::Thinking(_) => {
+                about(self, "response.reasoning_summary_text.done");
+                about(self, "response.reasoning_summary_part.done");
+            }
+            Block::Text { .. } => {
+                about(self, "response.output_text.done");
+                about(self, "response.content_part.done");
+            }
+            Block::Call { .. } => about(self, "response.function_call_arguments.done"),
+        }
+        self.event("response.output_item.done", out);
+        push!(out, ",\"output_index\":", index, ",\"item\":");
+        item(head, index, &block, status, out);
+        push!(out, "}\n\n");
+        self.said.blocks.push(block);
+    }
+}
+
+/// Writes the whole answer.
+pub(super) fn whole(head: &Head, fields: &Fields, collected: &Collected, ending: &Ending, out: &mut Vec<u8>) {
+    response(head, fields, collected, Some(ending), out);
+}
+
+fn status(finish: Finish) -> &'static str {
+    match finish {
+        Finish::Length | Finish::Filter => "incomplete",
+        Finish::Stop | Finish::ToolCalls | Finish::Load | Finish::Unload => "completed",
+    }
+}
+
+/// Writes a Responses object; one without an ending is in progress and has no output yet.
+fn response(head: &Head, fields: &Fields, said: &Collected, ending: Option<&Ending>, out: &mut Vec<u8>) {
+    push!(out, "{\"id\":\"resp_", &head.id, "\",\"object\":\"response\",\"created_at\":", head.created());
+    let status = ending.map_or("in_progress", |ending| status(ending.finish));
+    push!(out, ",\"status\":\"", status, "\",\"completed_at\":");
+    match ending {
+        Some(_) if status == "completed" => push!(out, head.now_ms / 1_000),
+        _ => push!(out, "null"),
+    }
+    push!(out, ",\"error\":null,\"incomplete_details\":");
+    push!(
+        out,
+        match ending.map(|ending| ending.finish) {
+            Some(Finish::Length) => "{\"reason\":\"max_output_tokens\"}",
+            Some(Finish::Filter) => "{\"reason\":\"content_filter\"}",
+            _ => "null",
+        }
+    );
+    push!(out, ",\"model\":\"", &head.model, "\"", &fields.0, ",\"output\":[");
+    let Some(ending) = ending else {
+        push!(out, "],\"usage\":null}");
+        return;
+    };
+    for (at, block) in said.blocks.iter().enumerate() {
+        push!(out, if at == 0 { "" } else { "," });
+        let is_last = at + 1 == said.blocks.len();
+        item(head, at as u64, block, if is_last { status } else { "completed" }, out);
+    }
+    push!(out, "],\"usage\":{\"input_tokens\":", ending.prompt_tokens());
+    push!(out, ",\"input_tokens_details\":{\"cached_tokens\":", ending.cached_tokens(), "}");
+    push!(out, ",\"output_tokens\":", ending.completion_tokens());
+    push!(out, ",\"output_tokens_details\":{\"reasoning_tokens\":", ending.reasoning_tokens(), "}");
+    push!(out, ",\"total_tokens\":", ending.total_tokens(), "}}");
+}
+
+fn item_id(head: &Head, index: u64, block: &Block, out: &mut Vec<u8>) {
+    let kind = match block {
+        Block::Thinking(_) => "rs_",
+        Block::Text { .. } => "msg_",
+        Block::Call { .. } => "fc_",
+    };
+    push!(out, kind, &head.id, "_", index);
+}
+
+/// Writes an output item; one in progress is still empty.
+fn item(head: &Head, index: u64, block: &Block, status: &str, out: &mut Vec<u8>) {
+    push!(out, "{\"id\":\"");
+    item_id(head, index, block, out);
+    let is_full = status != "in_progress";
+    match block {
+        Block::Thinking(text) => {
+            push!(out, "\",\"type\":\"reasoning\",\"status\":\"", status, "\",\"summary\":[");
+            if is_full {
+                push!(out, "{\"type\":\"summary_text\",\"text\":\"", text, "\"}");
+            }
+            push!(out, "],\"encrypted_content\":null}");
+        }
+        Block::Text { text, logprobs } => {
+            push!(out, "\",\"type\":\"message\",\"status\":\"", status, "\",\"role\":\"assistant\",\"content\":[");
+            if is_full {
+                text_part(text, logprobs, out);
+            }
+            push!(out, "]}");
+        }
+        Block::Call { id, name, namespace, arguments } => {
+            push!(out, "\",\"type\":\"function_call\",\"status\":\"", status, "\",\"call_id\":\"", id);
+            if !namespace.is_empty() {
+                push!(out, "\",\"namespace\":\"", namespace);
+            }
+            push!(out, "\",\"name\":\"", name, "\",\"arguments\":\"", if is_full { arguments } else { "" }, "\"}");
+        }
+    }
+}
+
+fn text_part(text: &str, logprobs: &str, out: &mut Vec<u8>) {
+    push!(out, "{\"type\":\"output_text\",\"text\":\"", text, "\",\"annotations\":[],\"logprobs\":[", logprobs, "]}");
+}
