@@ -76,6 +76,9 @@ struct Soak {
     /// How long; at most a week.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=10080))]
     minutes: u64,
+    /// What goes wrong, in this order.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [soak::Fault::Busy, soak::Fault::Killed, soak::Fault::Hang, soak::Fault::Silent])]
+    faults: Vec<soak::Fault>,
     /// The `herd` to soak; default: beside this program.
     #[arg(long)]
     herd: Option<PathBuf>,
@@ -89,7 +92,7 @@ fn main() -> Result<()> {
         Some(Sub::Soak(soak)) => {
             processes::end_all_on_signal()?;
             let programs = programs(soak.herd.as_deref(), None)?;
-            soak::play(&programs, Duration::from_secs(soak.minutes * 60))
+            soak::play(&programs, Duration::from_secs(soak.minutes * 60), soak.faults)
         }
         None => measure(&arguments.run),
     }

@@ -92,6 +92,7 @@ pub(super) struct Counts {
     cut: AtomicU64,
     left: AtomicU64,
     reasons: Mutex<VecDeque<String>>,
+    fault: Mutex<String>,
 }
 
 impl Counts {
@@ -101,6 +102,15 @@ impl Counts {
         if reasons.len() < KEPT_REASONS {
             reasons.push_back(format!("{kind}: {why}"));
         }
+    }
+
+    /// Says which fault requests that begin now may meet.
+    pub(super) fn latest_fault(&self, fault: String) {
+        *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
+    }
+
+    fn fault(&self) -> String {
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn line(&self) -> String {
@@ -172,6 +182,7 @@ async fn all(address: SocketAddr, counts: &Arc<Counts>, stop: &Arc<AtomicBool>) 
 
 /// One request, from its connection to its count. The connection is kept if it may be used again.
 async fn once(kind: &Kind, address: SocketAddr, request: &[u8], kept: &mut Option<Connection>, counts: &Counts) {
+    let fault = counts.fault();
     let mut tokens = Tokens::new();
     let mut said = Vec::new();
     let mut connection = match kept.take() {
@@ -200,7 +211,8 @@ async fn once(kind: &Kind, address: SocketAddr, request: &[u8], kept: &mut Optio
         Fate::Cut => {
             counts.cut.fetch_add(1, Relaxed);
         }
-        Fate::Lost(why) => counts.lost(kind.name, format!("{why}: {}", String::from_utf8_lossy(&said))),
+        Fate::Lost(why) => counts
+            .lost(kind.name, format!("{why} (latest fault at its start: {fault}): {}", String::from_utf8_lossy(&said))),
     }
 }
 

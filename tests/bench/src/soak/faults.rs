@@ -12,8 +12,8 @@ const FAULT: u64 = 4;
 const CALM: u64 = 6;
 
 /// What may happen to a backend.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fault {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Fault {
     /// Answers 503 to all inference.
     Busy,
     /// Its process ends, and comes back on the same port.
@@ -24,12 +24,11 @@ enum Fault {
     Silent,
 }
 
-const FAULTS: [Fault; 4] = [Fault::Busy, Fault::Killed, Fault::Hang, Fault::Silent];
-
 /// The backends, and where in the order of faults they are.
 #[derive(Debug)]
 pub(super) struct Faults {
     stubs: Vec<Slot>,
+    order: Vec<Fault>,
     began: Option<u64>,
     done: usize,
     now: Option<(usize, Fault)>,
@@ -43,10 +42,10 @@ struct Slot {
 }
 
 impl Faults {
-    pub(super) fn new(stubs: Vec<Process>) -> Self {
+    pub(super) fn new(stubs: Vec<Process>, order: Vec<Fault>) -> Self {
         let stubs =
             stubs.into_iter().map(|process| Slot { address: process.address(), process: Some(process) }).collect();
-        Self { stubs, began: None, done: 0, now: None }
+        Self { stubs, order, began: None, done: 0, now: None }
     }
 
     pub(super) fn stubs(&self) -> impl Iterator<Item = &Process> {
@@ -66,7 +65,7 @@ impl Faults {
 
     fn begin(&mut self) -> Result<()> {
         let at = self.done % self.stubs.len();
-        let fault = FAULTS[self.done % FAULTS.len()];
+        let Some(fault) = self.order.get(self.done % self.order.len().max(1)).copied() else { return Ok(()) };
         let slot = &mut self.stubs[at];
         match fault {
             Fault::Killed => slot.process = None,
@@ -89,7 +88,13 @@ impl Faults {
         stub_says(slot.address, "/_stub/mode/normal").map(drop)
     }
 
+    /// The latest fault, ended or not.
+    pub(super) fn latest(&self) -> String {
+        let latest = self.done.checked_sub(1).and_then(|last| self.order.get(last % self.order.len()));
+        latest.map_or_else(|| "none yet".to_owned(), |fault| format!("{fault:?}"))
+    }
+
     pub(super) fn line(&self) -> String {
-        format!("{} faults (busy, killed, hung, silent in turns)", self.done)
+        format!("{} faults, in turns {:?}", self.done, self.order)
     }
 }

@@ -21,6 +21,7 @@ use crate::processes::{Process, Programs};
 use crate::stage::stub_says;
 
 use clients::{Counts, Traffic};
+pub(crate) use faults::Fault;
 use faults::Faults;
 use watch::Watch;
 
@@ -36,8 +37,8 @@ const TELL: Duration = Duration::from_secs(30);
 /// Longest that what is open may take to end when the traffic has stopped.
 const CALM: Duration = Duration::from_secs(15);
 
-/// Soaks Herd for `time`.
-pub(crate) fn play(programs: &Programs, time: Duration) -> Result<()> {
+/// Soaks Herd for `time`, with the faults of `order` one after another, again and again.
+pub(crate) fn play(programs: &Programs, time: Duration, order: Vec<Fault>) -> Result<()> {
     let stubs: Vec<Process> = (0..BACKENDS).map(|_| programs.stub()).collect::<Result<_>>()?;
     let addresses: Vec<_> = stubs.iter().map(Process::address).collect();
     let (mut herd, _) = programs.herd(&addresses)?.context("there is no herd to soak")?;
@@ -46,12 +47,13 @@ pub(crate) fn play(programs: &Programs, time: Duration) -> Result<()> {
     let mut watch = Watch::begin(herd.pid())?;
     let counts = Arc::new(Counts::default());
     let traffic = Traffic::start(herd.address(), counts.clone())?;
-    let mut faults = Faults::new(stubs);
+    let mut faults = Faults::new(stubs, order);
     let (start, mut told) = (clock::now_ns(), clock::now_ns());
     let end = start + u64::try_from(time.as_nanos())?;
     let played = loop {
         std::thread::sleep(LOOK);
         let now = clock::now_ns();
+        counts.latest_fault(faults.latest());
         let step = herd.check_alive().and_then(|()| faults.step(programs, now)).and_then(|()| watch.look());
         if let Err(why) = step {
             break Err(why);
