@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use dialect::{Cause, Edit, Failure, Scan, StreamWatch, Text};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, request};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, request};
 use hyper::body::Incoming;
 use proto::{Api, BackendId, BackendKind, ModelName, Outcome};
 
@@ -22,7 +22,7 @@ use crate::fleet::{Ask, Ending, Placing, Ticket};
 use crate::headers;
 use crate::record::Record;
 use crate::reply;
-use crate::upstream::{Broken, Inflow, Outgoing, Upstream};
+use crate::upstream::{Asked, Broken, Head, Inflow, Length, Outgoing, Upstream, request_head};
 use crate::verdict::{self, Verdict};
 
 /// Bytes of a whole answer that are collected before its first byte is sent on, so that a backend that breaks off can
@@ -254,13 +254,13 @@ impl Exchange {
                 pending::<()>().await;
             }
         });
-        let (upstream, answer) = loop {
+        let (head, mut inflow) = loop {
             let kept = match self.payload {
                 Payload::Kept(..) => worker.pool().take(&backend.address),
                 // A body that cannot be sent twice goes over a connection that cannot be stale.
                 Payload::Flowing(..) => None,
             };
-            let mut upstream = match kept {
+            let upstream = match kept {
                 Some(upstream) => upstream,
                 None => match Upstream::connect(&backend.address).await {
                     Ok(upstream) => upstream,
@@ -271,8 +271,8 @@ impl Exchange {
                     }
                 },
             };
-            let request = match self.request(&backend, model) {
-                Ok(request) => request,
+            let outgoing = match self.request(&backend, model) {
+                Ok(outgoing) => outgoing,
                 Err(failure) => {
                     slot.finish(Ending::Refused);
                     return Attempted::Final(Wrong::ours(failure));
@@ -280,34 +280,37 @@ impl Exchange {
             };
             let asked = tokio::select! {
                 biased;
-                asked = upstream.ask(request) => asked,
-                () = &mut moved => Err(Broken::Hung),
+                asked = upstream.ask(outgoing, false) => asked,
+                () = &mut moved => Err(Asked { broken: Broken::Hung, is_stale: false }),
             };
             match asked {
-                Ok(answer) => break (upstream, answer),
-                Err(broken) if upstream.is_reused() && broken.is_stale_connection() => {}
-                Err(broken) => {
+                Ok(answer) => break answer,
+                Err(Asked { is_stale: true, .. }) => {}
+                Err(Asked { broken: Broken::Client, .. }) => {
+                    slot.finish(Ending::ClientLeft);
+                    let failure = Failure::new(Cause::BadRequest, "the request body broke off");
+                    return Attempted::Final(Wrong::ours(failure));
+                }
+                Err(Asked { broken, .. }) => {
                     let failure = fails(&broken);
                     slot.finish(Ending::Failed);
                     return Attempted::Again(Wrong::ours(failure));
                 }
             }
         };
-        let (parts, incoming) = answer.into_parts();
-        if parts.status.as_u16() >= 300 {
-            let (verdict, wrong) = self.judge(&backend, parts, upstream, incoming).await;
+        if head.status.as_u16() >= 300 {
+            let (verdict, wrong) = self.judge(&backend, head, inflow).await;
             slot.finish(verdict.ending());
             return if verdict.asks_for_another() { Attempted::Again(wrong) } else { Attempted::Final(wrong) };
         }
-        let streamed = self.streamed && is_stream(&parts.headers);
-        let mut inflow = Inflow::new(upstream, incoming);
+        let Head { status, headers } = head;
+        let streamed = self.streamed && is_stream(&headers);
         let mut watch = StreamWatch::new(self.api, streamed);
         let begun = tokio::select! {
             biased;
             begun = first_content(&mut inflow, &mut watch, streamed) => begun,
             () = &mut moved => Err(Wait::Broken(Broken::Hung)),
         };
-        let headers = headers::for_client(parts.headers);
         match begun {
             Ok((first, is_all)) => {
                 self.record.first_content(streamed);
@@ -315,17 +318,17 @@ impl Exchange {
                     let mut end = watch.finish();
                     self.record.answered(&mut end);
                     self.record.trace_mut().response_bytes = first.len() as u64;
-                    self.record.end(Outcome::Completed, parts.status.as_u16(), None);
+                    self.record.end(Outcome::Completed, status.as_u16(), None);
                     slot.finish(Ending::Answered);
                     if let Some(upstream) = inflow.into_upstream() {
                         worker.pool().give(&backend.address, upstream);
                     }
-                    Attempted::Begun(parts.status, headers, first, None)
+                    Attempted::Begun(status, headers, first, None)
                 } else {
                     slot.first_content();
                     self.record.trace_mut().response_bytes = first.len() as u64;
                     let flow = Flow::new(worker.clone(), backend, self.api, streamed, inflow, watch, slot);
-                    Attempted::Begun(parts.status, headers, first, Some(Box::new(flow)))
+                    Attempted::Begun(status, headers, first, Some(Box::new(flow)))
                 }
             }
             Err(wait) => {
@@ -341,14 +344,7 @@ impl Exchange {
     }
 
     /// Reads an error answer and tells whose mistake it is.
-    async fn judge(
-        &self,
-        backend: &proto::BackendState,
-        parts: http::response::Parts,
-        upstream: Upstream,
-        incoming: Incoming,
-    ) -> (Verdict, Wrong) {
-        let mut inflow = Inflow::new(upstream, incoming);
+    async fn judge(&self, backend: &proto::BackendState, head: Head, mut inflow: Inflow) -> (Verdict, Wrong) {
         let mut body = BytesMut::new();
         let _ = tokio::time::timeout(ERROR_LONGEST, async {
             while let Some(Ok(bytes)) = inflow.bytes().await {
@@ -363,7 +359,7 @@ impl Exchange {
             self.worker.pool().give(&backend.address, upstream);
         }
         let body = body.freeze();
-        let status = parts.status.as_u16();
+        let status = head.status.as_u16();
         let verdict = if status < 400 { Verdict::Failed } else { verdict::judge(self.api, status, &body) };
         let said = dialect::error_text(&body);
         let dialect = self.api.dialect();
@@ -380,12 +376,12 @@ impl Exchange {
             if said.is_empty() { format!("the inference server `{}` answered {status}", backend.id) } else { said };
         let mut failure = Failure::new(cause(status), said);
         if verdict == Verdict::Busy {
-            failure.retry_after_s = Some(retry_after(&parts.headers));
+            failure.retry_after_s = Some(retry_after(&head.headers));
         }
         if body.is_empty() || status < 400 {
             return (verdict, Wrong::ours(failure));
         }
-        let mut shown = headers::for_client(parts.headers);
+        let mut shown = head.headers;
         let body = match dialect::reshape_error(status, &body, dialect) {
             Some(reshaped) => {
                 shown.insert(CONTENT_TYPE, HeaderValue::from_static(Failure::content_type(dialect)));
@@ -393,14 +389,21 @@ impl Exchange {
             }
             None => body,
         };
-        (verdict, Wrong { status: parts.status, headers: shown, body: Some(body), failure })
+        (verdict, Wrong { status: head.status, headers: shown, body: Some(body), failure })
     }
 
     /// The request as the backend gets it.
-    fn request(&mut self, backend: &proto::BackendState, model: usize) -> Result<Request<Outgoing>, Failure> {
+    fn request(&mut self, backend: &proto::BackendState, model: usize) -> Result<Outgoing, Failure> {
         let edits = self.edits(backend, model);
-        let body = match &mut self.payload {
-            Payload::Kept(bytes, _) => Outgoing::kept(dialect::splice(bytes, edits)),
+        let host = backend.address.authority();
+        let target = [backend.address.base_path.as_str(), self.path_and_query.as_str()];
+        let token = self.worker.door().settings().token();
+        let head = |length| request_head(&Method::POST, target, &host, &self.headers, length, token);
+        match &mut self.payload {
+            Payload::Kept(bytes, _) => {
+                let pieces = dialect::splice(bytes, edits);
+                Ok(Outgoing::kept(head(Length::Known(pieces.len())), pieces))
+            }
             Payload::Flowing(flowing, _) => {
                 let (start, rest) =
                     flowing.take().ok_or_else(|| Failure::new(Cause::Internal, "a body was to be sent twice"))?;
@@ -410,24 +413,13 @@ impl Exchange {
                     Ok([whole]) => whole,
                     Err(pieces) => pieces.concat().into(),
                 };
-                Outgoing::Flowing { start: Some(start), rest }
+                let length = match http_body::Body::size_hint(&rest).exact() {
+                    Some(left) => Length::Known(start.len() as u64 + left),
+                    None => Length::Chunked,
+                };
+                Ok(Outgoing::flowing(head(length), start, rest, length == Length::Chunked))
             }
-        };
-        let mut request = Request::new(body);
-        *request.method_mut() = Method::POST;
-        let target = if backend.address.base_path.is_empty() {
-            self.path_and_query.parse::<Uri>()
-        } else {
-            format!("{}{}", backend.address.base_path, self.path_and_query).parse::<Uri>()
-        };
-        *request.uri_mut() = target.map_err(|_| Failure::new(Cause::BadRequest, "the path is not valid"))?;
-        let host = headers::value(&backend.address.authority());
-        *request.headers_mut() =
-            headers::for_backend(self.headers.clone(), host, self.worker.door().settings().token());
-        if let Some(length) = http_body::Body::size_hint(request.body()).exact() {
-            request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
         }
-        Ok(request)
     }
 
     /// What changes in the body on its way to this backend.

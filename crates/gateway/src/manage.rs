@@ -5,8 +5,8 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use dialect::{Cause, Failure, Scan};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, Method, Request, Response};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, Method, Request, Response};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use proto::{Api, BackendKind, BackendState, Dialect, ModelName};
@@ -15,7 +15,7 @@ use crate::body::{self, Received};
 use crate::door::Worker;
 use crate::headers;
 use crate::reply::{self, CutOff, Reply};
-use crate::upstream::{Broken, Inflow, Outgoing, Upstream};
+use crate::upstream::{Broken, Inflow, Length, Outgoing, Upstream, request_head};
 
 /// Bytes of a request that names models: a Modelfile's licence is the largest thing in it.
 const BODY_MOST: u64 = 16 << 20;
@@ -91,9 +91,7 @@ async fn pass_on(worker: &Arc<Worker>, work: Work, request: Request<Incoming>) -
     };
     if work == Work::Blob {
         // Blobs may have any size, so they flow. They and the create that follows go to the same Ollama: the first.
-        let length = incoming.size_hint().exact();
-        let outgoing = Outgoing::Flowing { start: None, rest: incoming };
-        return ask(worker, first, &parts.method, &path, parts.headers, outgoing, length).await;
+        return ask(worker, first, &parts.method, &path, parts.headers, Payload::Flowing(incoming)).await;
     }
     let body = match body::receive(incoming, BODY_MOST, worker.door().budget()).await? {
         Received::Kept { bytes, .. } => bytes,
@@ -105,11 +103,7 @@ async fn pass_on(worker: &Arc<Worker>, work: Work, request: Request<Incoming>) -
     let has = |backend: &&Arc<BackendState>| name.as_ref().is_some_and(|name| backend.model(name).is_some());
     let send = |backend: Arc<BackendState>| {
         let (path, headers, method, body) = (path.clone(), parts.headers.clone(), parts.method.clone(), body.clone());
-        async move {
-            let length = Some(body.len() as u64);
-            let outgoing = Outgoing::kept(dialect::splice(&body, Vec::new()));
-            ask(worker, &backend, &method, &path, headers, outgoing, length).await
-        }
+        async move { ask(worker, &backend, &method, &path, headers, Payload::Kept(body)).await }
     };
     if work == Work::Delete {
         // Gone means gone from all of them, or it would still be listed.
@@ -127,52 +121,59 @@ async fn pass_on(worker: &Arc<Worker>, work: Work, request: Request<Incoming>) -
     send(chosen.clone()).await
 }
 
+/// The body of such a request.
+enum Payload {
+    /// All of it.
+    Kept(Bytes),
+    /// Passed on while it comes in.
+    Flowing(Incoming),
+}
+
 async fn ask(
     worker: &Arc<Worker>,
     backend: &Arc<BackendState>,
     method: &Method,
     path: &str,
     client_headers: HeaderMap,
-    outgoing: Outgoing,
-    length: Option<u64>,
+    payload: Payload,
 ) -> Result<Response<Reply>, Failure> {
     let broke = |broken: Broken| {
         worker.door().fleet().suspect(&backend.id);
         Failure::new(Cause::BadGateway, format!("the inference server `{}` {broken}", backend.id))
     };
     // A connection of its own: this may take hours, and must not be sent twice.
-    let mut upstream = Upstream::connect(&backend.address).await.map_err(broke)?;
-    let mut request = Request::new(outgoing);
-    *request.method_mut() = method.clone();
-    *request.uri_mut() = format!("{}{path}", backend.address.base_path)
-        .parse()
-        .map_err(|_| Failure::new(Cause::BadRequest, "the path is not valid"))?;
-    let host = headers::value(&backend.address.authority());
-    *request.headers_mut() = headers::for_backend(client_headers, host, worker.door().settings().token());
-    if let Some(length) = length
-        && *method != Method::HEAD
-    {
-        request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
-    }
-    let (parts, incoming) = upstream.ask(request).await.map_err(broke)?.into_parts();
+    let upstream = Upstream::connect(&backend.address).await.map_err(broke)?;
+    let target = [backend.address.base_path.as_str(), path];
+    let token = worker.door().settings().token();
+    let head = |length| request_head(method, target, &backend.address.authority(), &client_headers, length, token);
+    let outgoing = match payload {
+        Payload::Kept(body) => {
+            Outgoing::kept(head(Length::Known(body.len() as u64)), dialect::splice(&body, Vec::new()))
+        }
+        Payload::Flowing(body) if *method == Method::HEAD || body.is_end_stream() => {
+            Outgoing::kept(head(Length::NoBody), dialect::splice(&Bytes::new(), Vec::new()))
+        }
+        Payload::Flowing(body) => {
+            let length = body.size_hint().exact().map_or(Length::Chunked, Length::Known);
+            Outgoing::flowing(head(length), Bytes::new(), body, length == Length::Chunked)
+        }
+    };
+    let asked = upstream.ask(outgoing, *method == Method::HEAD).await;
+    let (parts, inflow) = asked.map_err(|asked| broke(asked.broken))?;
     let is_ndjson = parts
         .headers
         .get(CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
         .is_some_and(|value| value.starts_with("application/x-ndjson"));
-    let length = parts.headers.get(CONTENT_LENGTH).cloned();
     let relay = Relay {
-        inflow: Inflow::new(upstream, incoming),
+        inflow,
         is_ndjson,
         ended: false,
         changed: Changed { worker: worker.clone(), backend: backend.clone() },
     };
     let mut response = Response::new(Reply::Relay(Box::new(relay)));
     *response.status_mut() = parts.status;
-    *response.headers_mut() = headers::for_client(parts.headers);
-    if let Some(length) = length {
-        response.headers_mut().insert(CONTENT_LENGTH, length);
-    }
+    *response.headers_mut() = parts.headers;
     response.headers_mut().insert(headers::BACKEND, worker.door().ready().backend(&backend.id));
     Ok(response)
 }
