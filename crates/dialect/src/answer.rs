@@ -11,6 +11,7 @@ mod from;
 mod json;
 mod logprobs;
 mod records;
+mod state;
 mod to;
 
 use std::borrow::Cow;
@@ -19,12 +20,11 @@ use bytes::Bytes;
 use memchr::memmem;
 use proto::Api;
 
-use crate::{Cause, Expect, Failure, RenamedTool, reshape_error, stream_content_type};
-use event::{Event, Finish, Listener, Usage, merged};
-use forced::Forced;
+use crate::{Cause, Expect, Failure, reshape_error, stream_content_type};
 use from::{Meaning, ollama, openai};
 use records::{Record, Records};
-use to::{Called, Ending, Head, Writer};
+use state::{Scribe, State};
+use to::{Head, Writer};
 
 /// The longest record of a stream, in bytes.
 const LONGEST_RECORD: usize = 4 << 20;
@@ -55,22 +55,7 @@ impl AnswerTranslator {
             Api::OllamaChat | Api::OllamaGenerate => Records::lines(LONGEST_RECORD),
             _ => Records::events(LONGEST_RECORD, LONGEST_WHOLE),
         };
-        let head = Head::new(&expect, id, unix_ms);
-        let state = State {
-            writer: Writer::new(&expect, &head),
-            head,
-            forced: expect.forced_tool.as_ref().map(Forced::new),
-            wishes: Wishes::of(&expect),
-            is_hidden: false,
-            calls: 0,
-            has_content: false,
-            has_ended: false,
-            finish: None,
-            stop_text: None,
-            usage: Usage::default(),
-            elapsed_ns: None,
-            first_ns: None,
-        };
+        let state = State::new(&expect, Head::new(&expect, id, unix_ms));
         AnswerTranslator { expect, records, chunks: openai::Chunks::default(), state }
     }
 
@@ -208,148 +193,4 @@ fn read(
         state.end(out)?;
     }
     Ok(meaning)
-}
-
-/// What of an answer the client wants to see.
-#[derive(Debug)]
-struct Wishes {
-    only_load: bool,
-    one_tool_call: bool,
-    logprobs: bool,
-    /// Names as the backend writes them, names and namespaces as the client does: insides of JSON strings.
-    renamed: Vec<RenamedTool>,
-}
-
-impl Wishes {
-    fn of(expect: &Expect) -> Wishes {
-        let quoted = |tool: &RenamedTool| RenamedTool {
-            sent: json::escaped(&tool.sent),
-            namespace: json::escaped(&tool.namespace),
-            name: json::escaped(&tool.name),
-        };
-        Wishes {
-            only_load: expect.only_load,
-            one_tool_call: expect.one_tool_call,
-            logprobs: expect.logprobs,
-            renamed: expect.renamed_tools.iter().map(quoted).collect(),
-        }
-    }
-}
-
-/// What is known of an answer.
-#[derive(Debug)]
-struct State {
-    head: Head,
-    writer: Writer,
-    forced: Option<Forced>,
-    wishes: Wishes,
-    /// The call that began last is not shown.
-    is_hidden: bool,
-    calls: u64,
-    has_content: bool,
-    has_ended: bool,
-    finish: Option<Finish>,
-    stop_text: Option<String>,
-    usage: Usage,
-    /// How long the request has taken, and had when content began.
-    elapsed_ns: Option<u64>,
-    first_ns: Option<u64>,
-}
-
-impl State {
-    fn end(&mut self, out: &mut Vec<u8>) -> Result<(), Failure> {
-        if let Some(forced) = self.forced.take() {
-            forced.end(&mut Scribe { state: self, out })?;
-        }
-        self.has_ended = true;
-        let finish = match self.finish.unwrap_or(Finish::Stop) {
-            _ if self.wishes.only_load => Finish::Load,
-            Finish::Stop if self.calls > 0 => Finish::ToolCalls,
-            finish => finish,
-        };
-        let usage = merged(self.measured(), self.usage);
-        let ending = Ending { finish, usage, stop_text: self.stop_text.take() };
-        self.writer.end(&self.head, &ending, out)
-    }
-
-    /// What can be said of times without the backend's word.
-    fn measured(&self) -> Usage {
-        let first = self.first_ns.or(self.elapsed_ns);
-        let since_first = self.elapsed_ns.zip(first).map(|(all, first)| all.saturating_sub(first));
-        Usage { total_ns: self.elapsed_ns, prompt_ns: first, eval_ns: since_first, ..Usage::default() }
-    }
-
-    fn said_something(&mut self) {
-        if !self.has_content {
-            self.has_content = true;
-            self.first_ns = self.elapsed_ns;
-        }
-    }
-}
-
-/// Hears what the backend says and writes it down for the client.
-struct Scribe<'a> {
-    state: &'a mut State,
-    out: &'a mut Vec<u8>,
-}
-
-impl Listener for Scribe<'_> {
-    #[inline]
-    fn hear(&mut self, event: Event<'_>) -> Result<(), Failure> {
-        let Scribe { state, out } = self;
-        match event {
-            Event::Thinking(_) | Event::Text { .. } | Event::Call { .. } | Event::Arguments(_)
-                if state.wishes.only_load =>
-            {
-                Ok(())
-            }
-            Event::Thinking(text) => {
-                state.said_something();
-                state.writer.thinking(&state.head, text, out)
-            }
-            Event::Text { text, logprobs } => {
-                state.said_something();
-                let Some(mut forced) = state.forced.take() else {
-                    let logprobs = if state.wishes.logprobs { logprobs } else { "" };
-                    return state.writer.text(&state.head, text, logprobs, out);
-                };
-                let heard = forced.text(text, self);
-                self.state.forced = Some(forced);
-                heard
-            }
-            Event::Call { id, name } => {
-                state.said_something();
-                state.is_hidden = state.wishes.one_tool_call && state.calls > 0;
-                if state.is_hidden {
-                    return Ok(());
-                }
-                state.calls += 1;
-                let made;
-                let id = if id.is_empty() {
-                    let prefix = if state.head.client == Api::Messages { "toolu" } else { "call" };
-                    made = format!("{prefix}_{}_{}", state.head.id, state.calls);
-                    &made
-                } else {
-                    id
-                };
-                let renamed = state.wishes.renamed.iter().find(|tool| tool.sent == name);
-                let (name, namespace) = renamed.map_or((name, ""), |tool| (&tool.name, &tool.namespace));
-                state.writer.call(&state.head, Called { id, name, namespace }, out)
-            }
-            Event::Arguments(_) if state.is_hidden => Ok(()),
-            Event::Arguments(text) => state.writer.arguments(&state.head, text, out),
-            Event::Finish(finish) => {
-                state.finish = Some(finish);
-                Ok(())
-            }
-            Event::StopText(text) => {
-                state.stop_text = Some(text.to_owned());
-                Ok(())
-            }
-            Event::Usage(usage) => {
-                state.usage = merged(state.usage, usage);
-                Ok(())
-            }
-        }
-    }
 }

@@ -30,13 +30,13 @@ pub(super) fn translate(
         Api::OllamaEmbeddings => {
             push!(out, "{\"embedding\":");
             // The older call answers an empty prompt with an empty vector.
-            list(vectors.take(1).next().unwrap_or("[]"), out)?;
+            list(vectors.take(1).next().unwrap_or("[]"), expect.dimensions, out)?;
         }
         Api::OllamaEmbed => {
             push!(out, "{\"model\":\"", &model, "\",\"embeddings\":[");
             for (at, vector) in vectors.enumerate() {
                 push!(out, if at == 0 { "" } else { "," });
-                list(vector, out)?;
+                list(vector, expect.dimensions, out)?;
             }
             let total_ns = found.total_ns.or(elapsed_ns).unwrap_or(0);
             push!(out, "],\"total_duration\":", total_ns, ",\"load_duration\":", found.load_ns.unwrap_or(0));
@@ -48,9 +48,9 @@ pub(super) fn translate(
                 push!(out, if at == 0 { "" } else { "," }, "{\"object\":\"embedding\",\"index\":", at as u64);
                 push!(out, ",\"embedding\":");
                 if expect.embeddings_base64 {
-                    base64(vector, out)?;
+                    base64(&numbers(vector, expect.dimensions)?, out);
                 } else {
-                    list(vector, out)?;
+                    list(vector, expect.dimensions, out)?;
                 }
                 push!(out, "}");
             }
@@ -113,29 +113,52 @@ fn no_list() -> Failure {
     Failure::new(Cause::BadGateway, "the backend's embedding is no list of numbers")
 }
 
-/// Passes a list of numbers on as it is.
-fn list(vector: &str, out: &mut Vec<u8>) -> Result<(), Failure> {
+/// Writes a list of numbers; as it came, unless it has to be cut.
+fn list(vector: &str, dimensions: Option<u32>, out: &mut Vec<u8>) -> Result<(), Failure> {
     if !vector.starts_with('[') {
         return Err(no_list());
     }
-    push!(out, vector);
+    let Some(dimensions) = dimensions else {
+        push!(out, vector);
+        return Ok(());
+    };
+    push!(out, "[");
+    for (at, number) in numbers(vector, Some(dimensions))?.into_iter().enumerate() {
+        push!(out, if at == 0 { "" } else { "," }, &number.to_string());
+    }
+    push!(out, "]");
     Ok(())
 }
 
-/// Writes a list of numbers as little-endian 32-bit floats in base64.
-fn base64(vector: &str, out: &mut Vec<u8>) -> Result<(), Failure> {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut bytes = Vec::with_capacity(vector.len() / 2);
+/// The numbers of a list; if they are more than `dimensions`, so many of them, brought to length 1.
+fn numbers(vector: &str, dimensions: Option<u32>) -> Result<Vec<f32>, Failure> {
+    let mut numbers = Vec::with_capacity(vector.len() / 10);
     let mut is_good = true;
     let is_list = elements(vector, |number| match number.parse::<f32>() {
-        Ok(number) => bytes.extend_from_slice(&number.to_le_bytes()),
+        Ok(number) => numbers.push(number),
         Err(_) => is_good = false,
     });
     if !is_list || !is_good {
         return Err(no_list());
     }
-    out.push(b'"');
+    if let Some(most) = dimensions.map(|most| most as usize).filter(|most| *most < numbers.len()) {
+        numbers.truncate(most);
+        let length = numbers.iter().map(|number| f64::from(*number).powi(2)).sum::<f64>().sqrt();
+        if length > 0.0 {
+            numbers.iter_mut().for_each(|number| *number = (f64::from(*number) / length) as f32);
+        }
+    }
+    // JSON has no infinity; a number too large for 32 bits becomes the largest.
+    numbers.iter_mut().for_each(|number| *number = number.clamp(f32::MIN, f32::MAX));
+    Ok(numbers)
+}
+
+/// Writes numbers as little-endian 32-bit floats in base64.
+fn base64(numbers: &[f32], out: &mut Vec<u8>) {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
     out.reserve(bytes.len() / 3 * 4 + 8);
+    out.push(b'"');
     for three in bytes.chunks(3) {
         let at = |place: usize| u32::from(three.get(place).copied().unwrap_or(0));
         let word = at(0) << 16 | at(1) << 8 | at(2);
@@ -145,5 +168,4 @@ fn base64(vector: &str, out: &mut Vec<u8>) -> Result<(), Failure> {
         }
     }
     out.push(b'"');
-    Ok(())
 }

@@ -129,8 +129,12 @@ impl Records {
             return each(Record { bytes: line, is_error: false });
         }
         if let Some(data) = line.strip_prefix(b"data:") {
+            let data = data.trim_ascii();
+            if data.is_empty() {
+                return Ok(());
+            }
             self.any = true;
-            return each(Record { bytes: data.trim_ascii(), is_error: self.is_error });
+            return each(Record { bytes: data, is_error: self.is_error });
         }
         // Older versions of llama-server tell errors in a field of their own.
         if let Some(error) = line.strip_prefix(b"error:") {

@@ -207,7 +207,7 @@ impl<'a> Found<'a> {
 
 fn nanoseconds(ms: &str) -> Option<u64> {
     let ms: f64 = ms.parse().ok()?;
-    (ms.is_finite() && ms >= 0.0).then_some((ms * 1e6) as u64)
+    (ms.is_finite() && ms >= 0.0).then_some((ms * 1e6).round() as u64)
 }
 
 /// The texts of a content that is a list of parts.
