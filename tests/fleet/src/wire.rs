@@ -2,6 +2,7 @@
 
 use std::io::{BufReader, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
+use std::time::Duration;
 
 use crate::http::{Answer, Exchange, PATIENCE, read_head, split};
 
@@ -27,6 +28,14 @@ impl Wire {
     /// Sends bytes; false if the other side takes no more.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         self.stream.write_all(bytes.as_ref()).is_ok()
+    }
+
+    /// Sends bytes as far as they are taken; false once the other side has taken none for half a second.
+    pub fn send_what_is_taken(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        self.stream.set_write_timeout(Some(Duration::from_millis(500))).expect("a socket takes a timeout");
+        let is_taken = self.stream.write_all(bytes.as_ref()).is_ok();
+        self.stream.set_write_timeout(None).expect("a socket takes a timeout");
+        is_taken
     }
 
     /// Tells the other side that nothing more will be sent.
