@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
 
 use crate::reader::{Fault, Reader, Str};
 
@@ -10,7 +11,7 @@ use crate::reader::{Fault, Reader, Str};
 pub(crate) struct Json<'a>(&'a str);
 
 /// A string as it stands between its quotes in JSON, escapes and all; copying it needs no look inside.
-#[derive(Clone, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) struct Quoted<'a>(Cow<'a, str>);
 
 /// What kind of value stands there.
@@ -27,8 +28,8 @@ pub(crate) enum Kind {
 impl<'a> Json<'a> {
     /// The empty object.
     pub(crate) const EMPTY_OBJECT: Json<'static> = Json("{}");
-    /// The value `true`.
-    pub(crate) const TRUE: Json<'static> = Json("true");
+    /// The empty string.
+    pub(crate) const EMPTY_STRING: Json<'static> = Json("\"\"");
 
     /// Checks `text`, from its first to its last byte.
     pub(crate) fn parse(text: &'a str) -> Result<Json<'a>, Fault> {
@@ -36,7 +37,12 @@ impl<'a> Json<'a> {
         reader.skip_space();
         let range = reader.value(0)?;
         reader.end()?;
-        Ok(Json(&text[range]))
+        Ok(Json::within(text, range))
+    }
+
+    /// The value at `range` of `text`, which was read before.
+    pub(crate) fn within(text: &'a str, range: Range<usize>) -> Json<'a> {
+        Json(text.get(range).unwrap_or("null"))
     }
 
     /// The value as it was written.
@@ -168,9 +174,10 @@ impl<'a> Quoted<'a> {
         })
     }
 
-    /// The same with memory of its own only where it has it already.
-    pub(crate) fn borrowed(&self) -> Quoted<'_> {
-        Quoted(Cow::Borrowed(&self.0))
+    /// This string with `raw`, which is as between quotes, after it.
+    pub(crate) fn with(mut self, raw: &str) -> Quoted<'a> {
+        self.0.to_mut().push_str(raw);
+        self
     }
 }
 
@@ -204,7 +211,7 @@ impl<'a> Iterator for Elements<'a> {
         }
         // The depth was checked when the whole body was read.
         let range = self.reader.value(0).ok()?;
-        Some(Json(&self.text[range]))
+        Some(Json::within(self.text, range))
     }
 }
 
@@ -227,7 +234,7 @@ impl<'a> Iterator for Members<'a> {
         };
         let key = member.key.text();
         let range = self.reader.value(0).ok()?;
-        Some((key, Json(&self.text[range])))
+        Some((key, Json::within(self.text, range)))
     }
 }
 
