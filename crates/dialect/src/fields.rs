@@ -76,11 +76,12 @@ pub fn fields_markdown() -> String {
     for (client, rows) in TABLES {
         writeln!(out, "\n## {}\n", client.path()).expect("a string takes everything");
         out.push_str(
-            "| field | Ollama | llama-server | LM Studio | vLLM | other OpenAI | |\n|---|---|---|---|---|---|---|\n",
+            "| field | for instance | Ollama | llama-server | LM Studio | vLLM | other OpenAI | |\n|---|---|---|---|---|---|---|---|\n",
         );
         for row in *rows {
             let classes = row.classes.map(Class::word).join(" | ");
-            writeln!(out, "| `{}` | {classes} | {} |", row.field, row.why).expect("a string takes everything");
+            writeln!(out, "| `{}` | `{}` | {classes} | {} |", row.field, row.example, row.why)
+                .expect("a string takes everything");
         }
     }
     out
