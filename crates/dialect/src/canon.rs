@@ -1,7 +1,7 @@
-//! What every dialect says, in one form: a request, and the events of an answer.
+//! What every dialect asks for, in one form. (The same for answers is in `answer::event`.)
 //!
-//! Decoders turn a client's request or a backend's bytes into these; encoders write them in another dialect. A field
-//! that one dialect has and the other cannot express is not lost here but named: see [`Note`].
+//! Decoders turn a client's request into these; encoders write them in another dialect. A field that one dialect has
+//! and the other cannot express is not lost here but named: see [`Note`].
 
 use std::borrow::Cow;
 
@@ -231,61 +231,4 @@ pub enum Note {
     Ignored(Cow<'static, str>),
     /// Its effect is had in another way.
     Emulated(Cow<'static, str>),
-}
-
-/// One event of an answer.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Event<'a> {
-    /// The model thinks.
-    Thinking(Cow<'a, str>),
-    /// The model says.
-    Text(Cow<'a, str>),
-    /// A tool call begins; `index` counts calls of this answer from 0.
-    ToolCall { index: u32, id: Cow<'a, str>, name: Cow<'a, str> },
-    /// More of that call's arguments.
-    ToolArguments { index: u32, text: Cow<'a, str> },
-    /// Log probabilities of what was just said: OpenAI's `content` array, as written.
-    Logprobs(Cow<'a, str>),
-    /// The model is done.
-    Finish(Finish),
-    /// What was counted. May come before or after `Finish`.
-    Usage(Usage),
-    /// It went wrong: the text for people.
-    Error(Cow<'a, str>),
-}
-
-/// Why a model stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Finish {
-    /// It was done, or a stop text came.
-    Stop,
-    /// The most tokens came.
-    Length,
-    /// It called tools.
-    ToolCalls,
-    /// Ollama: the model was only loaded.
-    Load,
-    /// Ollama: the model was only unloaded.
-    Unload,
-}
-
-/// Counts and times; what is not known is `None`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Usage {
-    /// Tokens of the prompt, cached ones included.
-    pub(crate) prompt_tokens: Option<u64>,
-    /// Of these, tokens that needed no work.
-    pub(crate) cached_tokens: Option<u64>,
-    /// Tokens of the answer, thinking included.
-    pub(crate) completion_tokens: Option<u64>,
-    /// Of these, tokens of thinking.
-    pub(crate) reasoning_tokens: Option<u64>,
-    /// Nanoseconds in all.
-    pub(crate) total_ns: Option<u64>,
-    /// Nanoseconds of loading.
-    pub(crate) load_ns: Option<u64>,
-    /// Nanoseconds of reading the prompt.
-    pub(crate) prompt_ns: Option<u64>,
-    /// Nanoseconds of generating.
-    pub(crate) eval_ns: Option<u64>,
 }
