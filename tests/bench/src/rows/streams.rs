@@ -63,14 +63,13 @@ fn chunks() -> Result<u64> {
 /// Delays of all counted tokens of a slice, in microseconds.
 async fn paced(address: SocketAddr) -> Result<Vec<f64>> {
     let chunks = chunks()?;
-    let command = format!("stream chunks={chunks} pace_ms={}", PACE.as_millis());
-    let request: std::sync::Arc<[u8]> = client::chat(address, &command, true, 0).into();
     let mut tasks = JoinSet::new();
     for index in 0..STREAMS {
-        let request = request.clone();
+        // Spread evenly over one pace, so that tokens do not come as a wall.
+        let phase = PACE * u32::try_from(index)? / u32::try_from(STREAMS)?;
+        let command = format!("stream chunks={chunks} pace_ms={} phase_us={}", PACE.as_millis(), phase.as_micros());
+        let request = client::chat(address, &command, true, 0);
         tasks.spawn(async move {
-            // Spread over one period, so that tokens do not come as a wall.
-            tokio::time::sleep(PACE * u32::try_from(index)? / u32::try_from(STREAMS)?).await;
             let mut connection = Connection::connect(address).await?;
             let (mut tokens, mut delays, mut seen) = (Tokens::new(), Vec::with_capacity(128), 0);
             let piece = |bytes: &[u8], now| {

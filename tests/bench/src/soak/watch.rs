@@ -131,6 +131,7 @@ mod tests {
             (vec![30_000.0; 100], 20, true),
             (warm, 80, true),
             (level(30_000.0, 90_000.0), 20, false),
+            ([vec![30_000.0; 99], vec![90_000.0]].concat(), 20, true),
             (vec![30_000.0; 100], 500, false),
             (vec![], 20, true),
             (vec![1.0], 20, true),

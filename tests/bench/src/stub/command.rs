@@ -23,6 +23,8 @@ pub(crate) struct Stream {
     pub chunks: u64,
     /// Time between two chunks; zero writes as fast as the socket takes them.
     pub pace: Duration,
+    /// When within a pace the tokens fall due; without one, from the start of the stream.
+    pub phase: Option<Duration>,
     /// Chunks in one write, if unpaced.
     pub batch: u64,
     /// Name under which the times of the writes can be asked for; 0 keeps none.
@@ -48,6 +50,7 @@ impl Command {
             "stream" => Self::Stream(Stream {
                 chunks: number("chunks").unwrap_or(10),
                 pace: Duration::from_millis(number("pace_ms").unwrap_or(0)),
+                phase: number("phase_us").map(Duration::from_micros),
                 batch: number("batch").unwrap_or(1).clamp(1, 1000),
                 id: number("id").unwrap_or(0),
                 cut: number("cut").unwrap_or(0),
@@ -66,7 +69,8 @@ mod tests {
     #[test]
     fn commands_are_words_in_the_prompt() {
         let ms = Duration::from_millis;
-        let stream = |chunks, pace, batch, id, cut| Command::Stream(Stream { chunks, pace, batch, id, cut });
+        let stream =
+            |chunks, pace, batch, id, cut| Command::Stream(Stream { chunks, pace, phase: None, batch, id, cut });
         for (text, want) in [
             ("", Command::Tiny { delay: ms(0) }),
             ("hello", Command::Tiny { delay: ms(0) }),
@@ -74,6 +78,10 @@ mod tests {
             ("@bench tiny delay_ms=30", Command::Tiny { delay: ms(30) }),
             ("@bench stream chunks=40 pace_ms=20 id=7", stream(40, ms(20), 1, 7, 0)),
             ("@bench stream batch=0 cut=3 chunks=x", stream(10, ms(0), 1, 0, 3)),
+            ("@bench stream pace_ms=20 phase_us=100", {
+                let phase = Some(Duration::from_micros(100));
+                Command::Stream(Stream { chunks: 10, pace: ms(20), phase, batch: 1, id: 0, cut: 0 })
+            }),
             ("@bench hang", Command::Hang),
             ("@bench busy now", Command::Busy),
         ] {

@@ -5,6 +5,7 @@
 
 mod answers;
 mod command;
+mod pace;
 
 use std::collections::VecDeque;
 use std::io::{Read as _, Write as _};
@@ -21,8 +22,8 @@ use tokio::task::JoinSet;
 use answers::Dialect;
 pub(crate) use answers::MODEL;
 use command::{Command, Stream};
+use pace::Beat;
 
-use crate::clock;
 use crate::http::{self, Body, Framing};
 
 /// Bytes of a body in which a command is looked for.
@@ -281,17 +282,17 @@ async fn answer(socket: &mut TcpStream, seen: &Seen, method: &str, path: &str, b
 /// Writes a stream; false when it ended early, because the client left or because it was to be cut.
 async fn write_stream(socket: &mut TcpStream, seen: &Seen, dialect: Dialect, stream: &Stream) -> Result<bool> {
     let (mut out, mut line) = (Vec::with_capacity(1024), Vec::with_capacity(512));
-    let start = clock::now_ns();
     socket.write_all(answers::stream_head(dialect)).await?;
-    let step = if stream.pace.is_zero() { stream.batch } else { 1 };
+    let mut beat = match stream.pace {
+        Duration::ZERO => None,
+        pace => Some(Beat::new(pace, stream.phase)?),
+    };
+    let step = if beat.is_none() { stream.batch } else { 1 };
     let mut index = 0;
     while index < stream.chunks {
-        if !stream.pace.is_zero() {
-            // From the start, not from the last token: a late token does not delay those after it.
-            let due = start + index * u64::try_from(stream.pace.as_nanos()).unwrap_or(u64::MAX);
-            let wait = Duration::from_nanos(due.saturating_sub(clock::now_ns()));
+        if let Some(beat) = &mut beat {
             tokio::select! {
-                () = tokio::time::sleep(wait) => {}
+                due = beat.next() => due?,
                 () = gone(socket) => return Ok(false),
             }
         }
