@@ -238,6 +238,7 @@ fn state(id: BackendId, place: &Place, sighting: &Sighting) -> BackendState {
         version: portrait.version,
         health: sighting.health.clone(),
         speaks: portrait.speaks,
+        serves: dialect::served(portrait.kind, portrait.speaks),
         slots: place.slots.or(portrait.slots),
         ignores_model_name: portrait.ignores_model_name,
         models: portrait.models,
@@ -246,7 +247,8 @@ fn state(id: BackendId, place: &Place, sighting: &Sighting) -> BackendState {
 
 fn same(a: &BackendState, b: &BackendState) -> bool {
     // Taken apart, so that a new field cannot be forgotten here.
-    let BackendState { id, kind, address, link, version, health, speaks, slots, ignores_model_name, models } = a;
+    let BackendState { id, kind, address, link, version, health, speaks, serves, slots, ignores_model_name, models } =
+        a;
     *id == b.id
         && *kind == b.kind
         && *address == b.address
@@ -254,6 +256,7 @@ fn same(a: &BackendState, b: &BackendState) -> bool {
         && *version == b.version
         && *health == b.health
         && *speaks == b.speaks
+        && *serves == b.serves
         && *slots == b.slots
         && *ignores_model_name == b.ignores_model_name
         && same_models(models, &b.models)

@@ -24,6 +24,8 @@ pub use failure::{Cause, Failure};
 pub use fields::fields_markdown;
 pub use heartbeat::{heartbeat, stream_content_type};
 pub use multipart::{boundary, multipart_model};
-pub use request::{Expect, ForcedTool, RenamedTool, Target, Translated, translate, translate_for, upstream};
+pub use request::{
+    Expect, ForcedTool, RenamedTool, Target, Translated, served, translate, translate_for, upstream, way,
+};
 pub use scan::{BadBody, Scan, Text, scan, scan_start};
 pub use watch::{End, Seen, Stats, StreamWatch};

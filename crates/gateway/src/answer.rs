@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use dialect::{Cause, Failure, StreamWatch};
+use dialect::{AnswerTranslator, Cause, End, Failure, StreamWatch};
 use proto::{Api, BackendState, Clock, Dialect, Outcome};
 use tokio::time::Sleep;
 
@@ -32,10 +32,13 @@ pub(crate) struct Flow {
     streamed: bool,
     inflow: Inflow,
     watch: StreamWatch,
+    /// Set where the backend speaks another dialect than the client.
+    translator: Option<Box<AnswerTranslator>>,
     slot: Slot,
 }
 
 impl Flow {
+    #[allow(clippy::too_many_arguments, reason = "an attempt hands over everything it holds")]
     pub(crate) fn new(
         worker: Arc<Worker>,
         backend: Arc<BackendState>,
@@ -43,9 +46,10 @@ impl Flow {
         streamed: bool,
         inflow: Inflow,
         watch: StreamWatch,
+        translator: Option<Box<AnswerTranslator>>,
         slot: Slot,
     ) -> Flow {
-        Flow { worker, backend, api, streamed, inflow, watch, slot }
+        Flow { worker, backend, api, streamed, inflow, watch, translator, slot }
     }
 }
 
@@ -102,15 +106,31 @@ impl Answer {
                         Poll::Pending => return Poll::Pending,
                         Poll::Ready(Some(Ok(bytes))) => {
                             let seen = flow.watch.feed(&bytes);
+                            let mut failed = None;
+                            let bytes = match &mut flow.translator {
+                                None => {
+                                    if seen.error.is_some() {
+                                        record.trace_mut().error = seen.error;
+                                    }
+                                    bytes
+                                }
+                                Some(translator) => {
+                                    let mut out = Vec::with_capacity(bytes.len() * 2);
+                                    failed = translator.feed(&bytes, &mut out).err();
+                                    out.into()
+                                }
+                            };
                             record.trace_mut().response_bytes += bytes.len() as u64;
-                            if seen.error.is_some() {
-                                record.trace_mut().error = seen.error;
+                            if let Some(failure) = failed {
+                                self.end(Some(Broke::Said(failure.message)));
                             }
-                            return Poll::Ready(Some(Ok(bytes)));
+                            // A record that is not whole yet says nothing in the client's words.
+                            if !bytes.is_empty() {
+                                return Poll::Ready(Some(Ok(bytes)));
+                            }
                         }
                         Poll::Ready(Some(Err(broken))) => {
-                            let broken = broken.to_string();
-                            if self.end(Some(broken)) {
+                            if self.end(Some(Broke::Off(broken.to_string()))) {
                                 return Poll::Ready(Some(Err(CutOff)));
                             }
                         }
@@ -132,47 +152,94 @@ impl Answer {
 
     /// The backend's bytes have ended, `broken` tells how if not well. Decides what else the client gets; true if
     /// nothing can be said and the connection must be cut.
-    fn end(&mut self, broken: Option<String>) -> bool {
+    fn end(&mut self, broken: Option<Broke>) -> bool {
         let State::Flow { flow, mut record, .. } = std::mem::replace(&mut self.state, State::Last(None, None)) else {
             return false;
         };
-        let Flow { worker, backend, api, streamed, inflow, mut watch, slot } = *flow;
+        let Flow { worker, backend, api, streamed, inflow, mut watch, translator, slot } = *flow;
         let mut end = watch.finish();
         record.answered(&mut end);
-        let said = end.error.take().or_else(|| record.trace().error.clone());
-        // Ollama ends a stream without its last record after 31 equal tokens in a row (measured on 0.33); a runner
-        // that dies ends in an error line there. On `/v1` both look the same.
-        let stopped_repeating = api.dialect() == Dialect::Ollama && !end.mid_record;
-        if broken.is_none() && said.is_none() && (end.complete || !streamed || stopped_repeating) {
-            record.end(Outcome::Completed, 200, None);
-            slot.finish(Ending::Answered);
-            if let Some(upstream) = inflow.into_upstream() {
-                worker.pool().give(&backend.address, upstream);
+        let ended = match translator {
+            Some(translator) => end_translated(translator, broken),
+            None => end_passed(api, streamed, broken, &end, record.trace().error.as_deref().or(end.error.as_deref())),
+        };
+        let (text, last) = match ended {
+            Ended::Well(rest) => {
+                record.end(Outcome::Completed, 200, None);
+                slot.finish(Ending::Answered);
+                if let Some(upstream) = inflow.into_upstream() {
+                    worker.pool().give(&backend.address, upstream);
+                }
+                let known = self.late.then(|| closing_note(&record, api)).flatten();
+                let rest = [rest, known.unwrap_or_default().to_vec()].concat();
+                record.trace_mut().response_bytes += rest.len() as u64;
+                self.state = State::Last((!rest.is_empty()).then(|| rest.into()), Some(record));
+                return false;
             }
-            let known = self.late.then(|| closing_note(&record, api)).flatten();
-            self.state = State::Last(known, Some(record));
-            return false;
-        }
+            // The backend's own error record has reached the client already.
+            Ended::Told(said) => (said, None),
+            Ended::Badly { how, mid_record, sequence } => {
+                let text = match how {
+                    Broke::Off(how) => format!("the inference server `{}` {how}", backend.id),
+                    Broke::Said(text) => text,
+                };
+                let last = streamed
+                    .then(|| Failure::new(Cause::BadGateway, text.clone()).stream_end_after(api, mid_record, sequence));
+                (text, last)
+            }
+        };
         slot.finish(Ending::Broke);
         worker.door().fleet().suspect(&backend.id);
-        if let Some(said) = said {
-            // The backend's own error record has reached the client already.
-            record.end(Outcome::Incomplete, 200, Some(said));
-            self.state = State::Last(None, Some(record));
-            return false;
-        }
-        let how = broken.unwrap_or_else(|| "ended the answer before it was complete".to_owned());
-        let text = format!("the inference server `{}` {how}", backend.id);
-        record.end(Outcome::Incomplete, 200, Some(text.clone()));
-        if !streamed {
-            self.state = State::Last(None, Some(record));
-            return true;
-        }
-        let last = Failure::new(Cause::BadGateway, text).stream_end_after(api, end.mid_record, end.sequence);
-        record.trace_mut().response_bytes += last.len() as u64;
-        self.state = State::Last(Some(last), Some(record));
-        false
+        record.end(Outcome::Incomplete, 200, Some(text));
+        record.trace_mut().response_bytes += last.as_ref().map_or(0, |last| last.len() as u64);
+        let must_cut = last.is_none() && !streamed;
+        self.state = State::Last(last, Some(record));
+        must_cut
     }
+}
+
+/// How an answer did not end well.
+enum Broke {
+    /// The connection did this.
+    Off(String),
+    /// The backend said this.
+    Said(String),
+}
+
+/// How an answer ended.
+enum Ended {
+    /// As it should, with these last bytes of ours.
+    Well(Vec<u8>),
+    /// With an error that the client has been told, in these words.
+    Told(String),
+    /// Without an end that the client could see.
+    Badly { how: Broke, mid_record: bool, sequence: Option<u64> },
+}
+
+fn end_translated(mut translator: Box<AnswerTranslator>, broken: Option<Broke>) -> Ended {
+    let mut rest = Vec::new();
+    let how = match broken {
+        Some(how) => how,
+        None => match translator.finish(&mut rest) {
+            Ok(()) => return Ended::Well(rest),
+            Err(failure) => Broke::Said(failure.message),
+        },
+    };
+    Ended::Badly { how, mid_record: false, sequence: translator.sequence() }
+}
+
+fn end_passed(api: Api, streamed: bool, broken: Option<Broke>, end: &End, said: Option<&str>) -> Ended {
+    if let Some(said) = said {
+        return Ended::Told(said.to_owned());
+    }
+    // Ollama ends a stream without its last record after 31 equal tokens in a row (measured on 0.33); a runner that dies
+    // ends in an error line there. On `/v1` both look the same.
+    let stopped_repeating = api.dialect() == Dialect::Ollama && !end.mid_record;
+    if broken.is_none() && (end.complete || !streamed || stopped_repeating) {
+        return Ended::Well(Vec::new());
+    }
+    let how = broken.unwrap_or_else(|| Broke::Off("ended the answer before it was complete".to_owned()));
+    Ended::Badly { how, mid_record: end.mid_record, sequence: end.sequence }
 }
 
 fn found_late(found: Result<Begun, Box<Refused>>, api: Api) -> State {

@@ -132,6 +132,10 @@ impl Door {
         &self.ready
     }
 
+    pub(crate) fn clock(&self) -> Clock {
+        self.clock
+    }
+
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.metrics
     }

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use dialect::{Cause, Edit, Failure, Scan, StreamWatch, Text};
+use dialect::{AnswerTranslator, Cause, Edit, Expect, Failure, Note, Scan, StreamWatch, Text, Translated};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, request};
 use hyper::body::Incoming;
-use proto::{Api, BackendId, BackendKind, ModelName, Outcome};
+use proto::{Api, BackendId, BackendKind, BackendState, Capability, ModelName, Outcome};
 
 use crate::answer::Flow;
 use crate::body::{self, Received};
@@ -54,6 +54,8 @@ pub(crate) struct Exchange {
     /// What no backend should see.
     own: Vec<std::ops::Range<usize>>,
     pub(crate) streamed: bool,
+    /// Fields that have no effect where the request went, for `X-Fleet-Ignored`.
+    ignored: String,
     app: Option<Arc<str>>,
     pub(crate) record: Box<Record>,
 }
@@ -83,6 +85,12 @@ pub(crate) struct Refused {
     /// The same in words, for a stream that has begun already.
     pub(crate) failure: Failure,
     pub(crate) record: Box<Record>,
+}
+
+/// A request that was translated: the call that was made, and what its answer is to become.
+struct Translation {
+    upstream: Api,
+    expect: Expect,
 }
 
 /// How one attempt ended.
@@ -177,6 +185,7 @@ impl Exchange {
             model_text: Some(text),
             own: facts.own,
             streamed: facts.stream.unwrap_or(api.streams_by_default()),
+            ignored: String::new(),
             app,
             record,
         })
@@ -254,7 +263,7 @@ impl Exchange {
                 pending::<()>().await;
             }
         });
-        let (head, mut inflow) = loop {
+        let (head, mut inflow, translation) = loop {
             let kept = match self.payload {
                 Payload::Kept(..) => worker.pool().take(&backend.address),
                 // A body that cannot be sent twice goes over a connection that cannot be stale.
@@ -271,8 +280,8 @@ impl Exchange {
                     }
                 },
             };
-            let outgoing = match self.request(&backend, model) {
-                Ok(outgoing) => outgoing,
+            let (outgoing, translation) = match self.request(&backend, model) {
+                Ok(request) => request,
                 Err(failure) => {
                     slot.finish(Ending::Refused);
                     return Attempted::Final(Wrong::ours(failure));
@@ -284,7 +293,7 @@ impl Exchange {
                 () = &mut moved => Err(Asked { broken: Broken::Hung, is_stale: false }),
             };
             match asked {
-                Ok(answer) => break answer,
+                Ok((head, inflow)) => break (head, inflow, translation),
                 Err(Asked { is_stale: true, .. }) => {}
                 Err(Asked { broken: Broken::Client, .. }) => {
                     slot.finish(Ending::ClientLeft);
@@ -299,16 +308,27 @@ impl Exchange {
             }
         };
         if head.status.as_u16() >= 300 {
-            let (verdict, wrong) = self.judge(&backend, head, inflow).await;
+            let (verdict, wrong) = self.judge(&backend, head, inflow, translation).await;
             slot.finish(verdict.ending());
             return if verdict.asks_for_another() { Attempted::Again(wrong) } else { Attempted::Final(wrong) };
         }
-        let Head { status, headers } = head;
+        let Head { status, mut headers } = head;
         let streamed = self.streamed && is_stream(&headers);
-        let mut watch = StreamWatch::new(self.api, streamed);
+        let mut watch = StreamWatch::new(translation.as_ref().map_or(self.api, |way| way.upstream), streamed);
+        let mut translator = translation.map(|translation| {
+            let clock = worker.door().clock();
+            Box::new(AnswerTranslator::new(
+                translation.expect,
+                self.record.trace().request_id.as_str(),
+                clock.unix_ms(),
+            ))
+        });
+        if let Some(translator) = &translator {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(translator.content_type()));
+        }
         let begun = tokio::select! {
             biased;
-            begun = first_content(&mut inflow, &mut watch, streamed) => begun,
+            begun = first_content(&mut inflow, &mut watch, translator.as_deref_mut(), streamed) => begun,
             () = &mut moved => Err(Wait::Broken(Broken::Hung)),
         };
         match begun {
@@ -327,7 +347,7 @@ impl Exchange {
                 } else {
                     slot.first_content();
                     self.record.trace_mut().response_bytes = first.len() as u64;
-                    let flow = Flow::new(worker.clone(), backend, self.api, streamed, inflow, watch, slot);
+                    let flow = Flow::new(worker.clone(), backend, self.api, streamed, inflow, watch, translator, slot);
                     Attempted::Begun(status, headers, first, Some(Box::new(flow)))
                 }
             }
@@ -344,7 +364,13 @@ impl Exchange {
     }
 
     /// Reads an error answer and tells whose mistake it is.
-    async fn judge(&self, backend: &proto::BackendState, head: Head, mut inflow: Inflow) -> (Verdict, Wrong) {
+    async fn judge(
+        &self,
+        backend: &BackendState,
+        head: Head,
+        mut inflow: Inflow,
+        translation: Option<Translation>,
+    ) -> (Verdict, Wrong) {
         let mut body = BytesMut::new();
         let _ = tokio::time::timeout(ERROR_LONGEST, async {
             while let Some(Ok(bytes)) = inflow.bytes().await {
@@ -360,11 +386,12 @@ impl Exchange {
         }
         let body = body.freeze();
         let status = head.status.as_u16();
-        let verdict = if status < 400 { Verdict::Failed } else { verdict::judge(self.api, status, &body) };
+        let called = translation.as_ref().map_or(self.api, |translation| translation.upstream);
+        let verdict = if status < 400 { Verdict::Failed } else { verdict::judge(called, status, &body) };
         let said = dialect::error_text(&body);
         let dialect = self.api.dialect();
         if verdict == Verdict::NotSpoken {
-            let text = format!("`{}` does not offer {}", backend.id, self.api.path());
+            let text = format!("`{}` does not offer {}", backend.id, called.path());
             return (verdict, Wrong::ours(Failure::new(Cause::Unsupported, text)));
         }
         if verdict == Verdict::ModelGone {
@@ -382,6 +409,12 @@ impl Exchange {
             return (verdict, Wrong::ours(failure));
         }
         let mut shown = head.headers;
+        if let Some(translation) = translation {
+            let (status, body) = AnswerTranslator::error(&translation.expect, status, &body);
+            shown.insert(CONTENT_TYPE, HeaderValue::from_static(Failure::content_type(dialect)));
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
+            return (verdict, Wrong { status, headers: shown, body: Some(body), failure });
+        }
         let body = match dialect::reshape_error(status, &body, dialect) {
             Some(reshaped) => {
                 shown.insert(CONTENT_TYPE, HeaderValue::from_static(Failure::content_type(dialect)));
@@ -392,17 +425,22 @@ impl Exchange {
         (verdict, Wrong { status: head.status, headers: shown, body: Some(body), failure })
     }
 
-    /// The request as the backend gets it.
-    fn request(&mut self, backend: &proto::BackendState, model: usize) -> Result<Outgoing, Failure> {
+    /// The request as the backend gets it, and what turns its answer into the client's words where that is needed.
+    fn request(&mut self, backend: &BackendState, model: usize) -> Result<(Outgoing, Option<Translation>), Failure> {
+        if let Some(upstream) = dialect::way(self.api, backend.kind, backend.speaks)
+            && upstream != self.api
+        {
+            return self.translated(backend, model);
+        }
         let edits = self.edits(backend, model);
         let host = backend.address.authority();
         let target = [backend.address.base_path.as_str(), self.path_and_query.as_str()];
         let token = self.worker.door().settings().token();
         let head = |length| request_head(&Method::POST, target, &host, &self.headers, length, token);
-        match &mut self.payload {
+        let outgoing = match &mut self.payload {
             Payload::Kept(bytes, _) => {
                 let pieces = dialect::splice(bytes, edits);
-                Ok(Outgoing::kept(head(Length::Known(pieces.len())), pieces))
+                Outgoing::kept(head(Length::Known(pieces.len())), pieces)
             }
             Payload::Flowing(flowing, _) => {
                 let (start, rest) =
@@ -417,13 +455,45 @@ impl Exchange {
                     Some(left) => Length::Known(start.len() as u64 + left),
                     None => Length::Chunked,
                 };
-                Ok(Outgoing::flowing(head(length), start, rest, length == Length::Chunked))
+                Outgoing::flowing(head(length), start, rest, length == Length::Chunked)
             }
-        }
+        };
+        Ok((outgoing, None))
+    }
+
+    /// The request in the words of a backend that does not know the client's.
+    fn translated(&mut self, backend: &BackendState, model: usize) -> Result<(Outgoing, Option<Translation>), Failure> {
+        let Payload::Kept(bytes, _) = &self.payload else {
+            let mut failure = Failure::new(
+                Cause::Busy,
+                "other large requests fill the memory for request bodies, and this one must be translated: try again",
+            );
+            failure.retry_after_s = Some(1);
+            return Err(failure);
+        };
+        let known = backend.model(&self.models[model]);
+        let name = known.map_or(self.asked[model].as_str(), |known| known.id.as_str());
+        let thinks = known
+            .filter(|known| !known.capabilities.is_empty())
+            .map(|known| known.capabilities.contains(&Capability::Thinking));
+        let target = dialect::Target { kind: backend.kind, model: name, thinks };
+        let Translated { upstream, body, notes, expect } = dialect::translate_for(self.api, target, bytes)?;
+        let ignored = notes.iter().filter_map(|note| match note {
+            Note::Ignored(field) => Some(field.as_ref()),
+            Note::Emulated(_) => None,
+        });
+        self.ignored = ignored.collect::<Vec<&str>>().join(", ");
+        let target = [backend.address.base_path.as_str(), upstream.path()];
+        let token = self.worker.door().settings().token();
+        // Whatever type the client gave its own body, this one is JSON.
+        self.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let length = Length::Known(body.len() as u64);
+        let head = request_head(&Method::POST, target, &backend.address.authority(), &self.headers, length, token);
+        Ok((Outgoing::kept(head, body.into()), Some(Translation { upstream, expect })))
     }
 
     /// What changes in the body on its way to this backend.
-    fn edits(&self, backend: &proto::BackendState, model: usize) -> Vec<Edit> {
+    fn edits(&self, backend: &BackendState, model: usize) -> Vec<Edit> {
         let mut edits: Vec<Edit> =
             self.own.iter().map(|range| Edit { range: range.clone(), with: Bytes::new() }).collect();
         if let (Some(text), Some(name)) = (&self.model_text, self.name_for(backend, model)) {
@@ -441,7 +511,7 @@ impl Exchange {
     ///
     /// Ollama knows all spellings of a name and repeats the client's in its answers; `llama-server` with one model does
     /// not look at it. Others know a model by one exact id.
-    fn name_for<'a>(&'a self, backend: &'a proto::BackendState, model: usize) -> Option<&'a str> {
+    fn name_for<'a>(&'a self, backend: &'a BackendState, model: usize) -> Option<&'a str> {
         let by_one_id = !matches!(backend.kind, BackendKind::Ollama | BackendKind::LlamaServer);
         let wanted = match backend.model(&self.models[model]) {
             Some(known) if by_one_id => known.id.as_str(),
@@ -470,6 +540,9 @@ impl Exchange {
         let score = trace.candidates.first().map_or(0.0, proto::Candidate::total);
         answer.insert(headers::SCORE, headers::number(score as i64));
         answer.insert(headers::CONTEXT, HeaderValue::from_static("passed"));
+        if !self.ignored.is_empty() {
+            answer.insert(headers::IGNORED, headers::value(&self.ignored));
+        }
         answer
     }
 
@@ -499,36 +572,63 @@ enum Wait {
 
 /// Waits for the first content: of a stream, all records up to it; of a whole answer, all of it where it is not too
 /// large. Tells whether that is all there is.
-async fn first_content(inflow: &mut Inflow, watch: &mut StreamWatch, streamed: bool) -> Result<(Bytes, bool), Wait> {
+async fn first_content(
+    inflow: &mut Inflow,
+    watch: &mut StreamWatch,
+    mut translator: Option<&mut AnswerTranslator>,
+    streamed: bool,
+) -> Result<(Bytes, bool), Wait> {
     let most = if streamed { HELD_MOST } else { WHOLE_MOST };
-    let mut held: Option<Bytes> = None;
+    let mut held = Bytes::new();
     loop {
         let bytes = match inflow.bytes().await {
             Some(Ok(bytes)) => bytes,
             Some(Err(broken)) => return Err(Wait::Broken(broken)),
-            None if streamed => return Err(Wait::Nothing),
-            None => return Ok((held.unwrap_or_default(), true)),
+            None => match translator {
+                Some(translator) => {
+                    let mut rest = Vec::new();
+                    translator.finish(&mut rest).map_err(|failure| Wait::Said(failure.message))?;
+                    return Ok((joined(held, rest.into()), true));
+                }
+                None if streamed => return Err(Wait::Nothing),
+                None => return Ok((held, true)),
+            },
         };
         let seen = watch.feed(&bytes);
-        let all = match held.take() {
-            None => bytes,
-            Some(before) => {
-                let mut joined = BytesMut::from(before);
-                joined.extend_from_slice(&bytes);
-                joined.freeze()
-            }
-        };
         if let Some(text) = seen.error
             && streamed
             && !seen.content
         {
             return Err(Wait::Said(text));
         }
-        if (streamed && seen.content) || all.len() >= most {
-            return Ok((all, false));
+        match translator.as_deref_mut() {
+            None => {
+                held = joined(held, bytes);
+                if (streamed && seen.content) || held.len() >= most {
+                    return Ok((held, false));
+                }
+            }
+            Some(translator) => {
+                let mut out = Vec::new();
+                translator.feed(&bytes, &mut out).map_err(|failure| Wait::Said(failure.message))?;
+                held = joined(held, out.into());
+                // What is collected to be translated whole is bounded by the translator.
+                if streamed && !held.is_empty() && (seen.content || held.len() >= most) {
+                    return Ok((held, false));
+                }
+            }
         }
-        held = Some(all);
     }
+}
+
+/// The usual case is that one of them is empty, and then nothing is copied.
+fn joined(before: Bytes, after: Bytes) -> Bytes {
+    if before.is_empty() {
+        return after;
+    }
+    let mut joined = BytesMut::from(before);
+    joined.extend_from_slice(&after);
+    joined.freeze()
 }
 
 fn facts(api: Api, headers: &HeaderMap, received: &Received) -> Result<Scan, Failure> {

@@ -24,6 +24,8 @@ pub(crate) const SCORE: HeaderName = HeaderName::from_static("x-fleet-score");
 pub(crate) const FALLBACK: HeaderName = HeaderName::from_static("x-fleet-fallback");
 /// `X-Fleet-Context`.
 pub(crate) const CONTEXT: HeaderName = HeaderName::from_static("x-fleet-context");
+/// `X-Fleet-Ignored`.
+pub(crate) const IGNORED: HeaderName = HeaderName::from_static("x-fleet-ignored");
 /// `X-Fleet-Instance`: by this a Herd knows its own door and keeps away from another's.
 pub(crate) const INSTANCE: HeaderName = HeaderName::from_static("x-fleet-instance");
 /// `X-Herd-Tags`.

@@ -25,7 +25,7 @@ pub(crate) fn failure(refusal: &Refusal, api: Api, requested: &str) -> Failure {
         Refusal::NotSpoken { model, backends } => Failure::new(
             Cause::Unsupported,
             format!(
-                "model '{model}' is served by {}, which does not offer {}; Herd does not translate between APIs yet",
+                "model '{model}' is served by {}, which does not offer {}, nor anything that it could be translated to",
                 backends.join(", "),
                 api.path()
             ),

@@ -202,8 +202,10 @@ pub struct BackendState {
     pub version: Option<String>,
     /// How it is doing.
     pub health: Health,
-    /// The calls that it answers.
+    /// The calls that it answers itself.
     pub speaks: ApiSet,
+    /// The calls that it can be used for: those, and others that can be translated to them.
+    pub serves: ApiSet,
     /// Requests that it works on at once per model: what it says, or what the owner said. `None`: to be learnt.
     pub slots: Option<u32>,
     /// Whether a single model answers to every name (llama-server ignores the name it is asked for).

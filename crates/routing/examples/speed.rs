@@ -104,6 +104,7 @@ fn router(backends: usize, models: usize, slots: u32) -> Router {
         version: None,
         health: Health::Up,
         speaks: ApiSet::of(&Api::ALL),
+        serves: ApiSet::of(&Api::ALL),
         slots: Some(slots),
         ignores_model_name: false,
         models: (0..models).map(model).collect(),

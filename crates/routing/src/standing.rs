@@ -59,7 +59,7 @@ impl Fleet {
             let mut look = Look { again, ..Look::default() };
             for &place in places {
                 let backend = self.backend(place);
-                let speaks = backend.state.speaks.has(want.api);
+                let speaks = backend.state.serves.has(want.api);
                 if !speaks || except == Some(place.backend) || want.excluded.contains(&backend.state.id) {
                     continue;
                 }
@@ -121,7 +121,7 @@ impl Fleet {
         };
         let holders =
             || self.holders(&want.models).flat_map(|(_, places)| places).map(|&place| &self.backend(place).state);
-        if holders().any(|state| state.speaks.has(want.api)) {
+        if holders().any(|state| state.serves.has(want.api)) {
             return Refusal::Exhausted { tried: want.excluded.len() };
         }
         let mut backends: Vec<String> =
@@ -141,7 +141,7 @@ impl Fleet {
     pub(crate) fn expected_place(&self, want: &Want) -> Option<Place> {
         let may = |place: &&Place| {
             let state = &self.backend(**place).state;
-            state.speaks.has(want.api) && !want.excluded.contains(&state.id)
+            state.serves.has(want.api) && !want.excluded.contains(&state.id)
         };
         let all = || self.holders(&want.models).flat_map(|(_, places)| places).filter(may);
         all().find(|place| self.backend(**place).is_up()).or_else(|| all().next()).copied()

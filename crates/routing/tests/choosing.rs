@@ -9,7 +9,7 @@ use proto::{Api, ApiSet, BackendKind, BackendState, Candidate, Health, ModelName
 use routing::{Ask, Ending, Grant, Input, Settings};
 
 fn chatless(state: BackendState) -> BackendState {
-    BackendState { speaks: ApiSet::of(&[Api::Embeddings]), ..state }
+    BackendState { serves: ApiSet::of(&[Api::Embeddings]), ..state }
 }
 
 fn nameless(state: BackendState) -> BackendState {

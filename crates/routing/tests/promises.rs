@@ -112,7 +112,7 @@ impl Day {
                     assert!(*there && state.health.is_up() && !ask.excluded.contains(&state.id));
                     assert_eq!(grant.candidates[0].backend, state.id);
                     let model = ask.models[grant.model].clone();
-                    assert!(state.model(&model).is_some() && state.speaks.has(ask.api));
+                    assert!(state.model(&model).is_some() && state.serves.has(ask.api));
                     self.working.insert(key, (state.id.to_string(), model.to_string(), ask.api));
                 }
                 Output::Refuse(key, refusal) => {

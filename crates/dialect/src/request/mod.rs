@@ -13,7 +13,7 @@ use bytes::Bytes;
 use context::Context;
 pub use expect::{Expect, ForcedTool, RenamedTool};
 use proto::{Api, BackendKind};
-pub use quirks::upstream;
+pub use quirks::{served, upstream, way};
 
 use json::Json;
 use object::Object;

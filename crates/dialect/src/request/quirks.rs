@@ -1,6 +1,6 @@
 //! What backends of each kind are like, as data.
 
-use proto::{Api, BackendKind};
+use proto::{Api, ApiSet, BackendKind};
 
 /// What a backend of some kind can be asked for beyond what all can.
 pub(crate) struct Quirks {
@@ -138,6 +138,20 @@ const OPENAI: Quirks = Quirks {
     shortens_vectors: true,
     plain_vectors: false,
 };
+
+/// What to speak to a backend for a `client` call, which itself answers the calls in `speaks`; `None` where there is no
+/// way. The client's own call where the backend knows it: what passes through loses nothing.
+pub fn way(client: Api, kind: BackendKind, speaks: ApiSet) -> Option<Api> {
+    if speaks.has(client) {
+        return Some(client);
+    }
+    upstream(client, kind).filter(|upstream| *upstream != client && speaks.has(*upstream))
+}
+
+/// The calls that a backend can be used for, directly or translated.
+pub fn served(kind: BackendKind, speaks: ApiSet) -> ApiSet {
+    Api::ALL.into_iter().filter(|api| way(*api, kind, speaks).is_some()).fold(ApiSet::NONE, ApiSet::with)
+}
 
 /// What to speak to a backend of that `kind` for a `client` call: the same call where it needs no translation, `None`
 /// where there is no way.

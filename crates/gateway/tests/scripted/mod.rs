@@ -150,6 +150,7 @@ impl House {
                 version: None,
                 health: Health::Up,
                 speaks: ApiSet::of(&Api::ALL),
+                serves: ApiSet::of(&Api::ALL),
                 slots: None,
                 ignores_model_name: false,
                 models: Vec::new(),
