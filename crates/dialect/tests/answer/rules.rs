@@ -293,3 +293,59 @@ fn content_types_are_each_clients_own() {
         assert_eq!(translator.content_type(), expected);
     }
 }
+
+#[test]
+fn lines_tell_when_they_were_written() {
+    let mut translator = AnswerTranslator::new(expect(Api::OllamaGenerate, Api::ChatCompletions, true), ID, NOW_MS);
+    let mut out = Vec::new();
+    for ms in [0, 1, 1_000] {
+        translator.elapsed(ms * 1_000_000);
+        translator.feed(b"data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n", &mut out).unwrap();
+    }
+    let lines: Vec<Value> =
+        out.trim_ascii().split(|&byte| byte == b'\n').map(|line| serde_json::from_slice(line).unwrap()).collect();
+    let times: Vec<&str> = lines.iter().map(|line| line["created_at"].as_str().unwrap()).collect();
+    assert_eq!(times, ["2026-11-21T11:30:55.353Z", "2026-11-21T11:30:55.354Z", "2026-11-21T11:30:56.353Z"]);
+}
+
+#[test]
+fn log_probabilities_come_to_those_who_asked() {
+    let answer = br#"{"response":"upon","done":true,"done_reason":"stop","logprobs":[{"token":"upon","logprob":-1}]}"#;
+    for (wanted, expected) in [
+        (true, r#""logprobs":{"tokens":["upon"],"token_logprobs":[-1],"top_logprobs":[{}],"text_offset":[5]}"#),
+        (false, r#""logprobs":null"#),
+    ] {
+        for stream in [true, false] {
+            let expect = Expect {
+                logprobs: wanted,
+                echo: Some("Once ".to_owned()),
+                ..expect(Api::Completions, Api::OllamaGenerate, stream)
+            };
+            let done = translate(expect, [&answer[..]]);
+            assert!(done.text.contains(expected), "{}", done.text);
+        }
+    }
+    let recorded = recorded("llama-logprobs.txt");
+    let expect = Expect { logprobs: false, ..expect(Api::OllamaChat, Api::ChatCompletions, true) };
+    assert!(!translate(expect, [&recorded[..]]).text.contains("logprob"));
+}
+
+#[test]
+fn unusual_forms_are_understood() {
+    for (message, text, arguments) in [
+        (json!({"content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}), "ab", None),
+        (json!({"content": null, "refusal": "No."}), "No.", None),
+        (json!({"tool_calls": [{"function": {"name": "f", "arguments": {"n": [1]}}}]}), "", Some(r#"{"n":[1]}"#)),
+        (json!({"tool_calls": [{"function": {"name": "f", "arguments": ""}}]}), "", Some("{}")),
+        (json!({"tool_calls": [{"function": {"name": "f"}}]}), "", Some("{}")),
+        (json!({"tool_calls": "none", "content": 7}), "", None),
+    ] {
+        let answer = json!({"choices": [{"message": message, "finish_reason": "stop"}, "another"]}).to_string();
+        for stream in [true, false] {
+            let done = translate(expect(Api::OllamaChat, Api::ChatCompletions, stream), [answer.as_bytes()]);
+            let heard = super::client::hear(Api::OllamaChat, stream, &done.text);
+            assert_eq!(heard.text, text, "{answer}");
+            assert_eq!(heard.calls.first().map(|(_, _, arguments)| &**arguments), arguments, "{answer}");
+        }
+    }
+}
