@@ -119,6 +119,7 @@ const CHAT_COMPLETIONS: &[Row] = &[
     row("response_format", r#"{"type":"json_object"}"#, [H, P, P, P, P], "`format`: the schema, or that of any object"),
     row("reasoning_effort", "\"high\"", [H, P, P, P, P], "`think`; a hint where the model cannot think"),
     row("reasoning", r#"{"effort":"high"}"#, [H, P, P, P, P], "`think`"),
+    row("chat_template_kwargs", r#"{"enable_thinking":false}"#, [H, P, P, P, P], "`think`"),
     row("tools", TOOLS, [H, P, P, P, P], ""),
     row("tool_choice", "\"required\"", [E, P, P, P, P], "the answer's form is that of a call; `none` sends no tools"),
     row("parallel_tool_calls", "false", [E, P, P, P, P], "the first call is shown, others are not"),

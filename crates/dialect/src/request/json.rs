@@ -62,14 +62,15 @@ impl<'a> Json<'a> {
         }
     }
 
-    /// Whether it asks for nothing: null, false, zero, or empty.
+    /// Whether it asks for nothing: null, false, zero, or empty; also an object with nothing but nulls in it.
     pub(crate) fn is_nothing(self) -> bool {
         match self.kind() {
             Kind::Null => true,
             Kind::Bool => self.0 == "false",
             Kind::Number => self.0.parse::<f64>().is_ok_and(|number| number == 0.0),
             Kind::String => self.0 == "\"\"",
-            Kind::Array | Kind::Object => self.0[1..self.0.len() - 1].trim().is_empty(),
+            Kind::Array => self.elements().next().is_none(),
+            Kind::Object => self.members().all(|(_, value)| value.kind() == Kind::Null),
         }
     }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use proto::Api;
 
-use super::json::{Json, Kind, Members, Quoted};
+use super::json::{Json, Kind, Quoted};
 use crate::reader::Reader;
 use crate::{BadBody, Cause, Failure};
 
@@ -14,7 +14,7 @@ const MOST_MEMBERS: usize = 256;
 
 /// An object whose fields are taken out one by one.
 pub(crate) struct Object<'a> {
-    /// What comes before a field's name when it is spoken of: nothing, or `options.`, `messages[].`…
+    /// Where it stands: nothing for the body, else for instance `options` or `messages[]`.
     path: Cow<'static, str>,
     members: Vec<(Cow<'a, str>, Json<'a>)>,
 }
@@ -61,10 +61,18 @@ impl<'a> Object<'a> {
             return Err(bad_request(format!("`{name}` must be an object")));
         }
         let mut members = Vec::new();
-        collect(json.members(), &mut members, &name)?;
-        let mut path = name.into_owned();
-        path.push('.');
-        Ok(Object { path: Cow::Owned(path), members })
+        json.members().try_for_each(|(key, value)| push(&mut members, key, value, &name))?;
+        Ok(Object { path: name, members })
+    }
+
+    /// The objects that the elements of `array` are; each is read once.
+    pub(crate) fn each(array: Json<'a>, name: &'static str) -> Each<'a> {
+        let mut reader = Reader::new(array.as_str().as_bytes());
+        let done = array.kind() != Kind::Array;
+        if !done {
+            reader.enter();
+        }
+        Each { text: array.as_str(), name, reader, first: true, done }
     }
 
     /// Takes the field of that name; the last one if there are several. `null` counts as absent.
@@ -129,19 +137,19 @@ impl<'a> Object<'a> {
 
     /// A field's full name.
     pub(crate) fn name(&self, field: &str) -> String {
-        format!("{}{field}", self.path)
+        full_name(&self.path, field)
     }
 
     /// The error that a field is not `what` it must be.
     pub(crate) fn must_be(&self, field: &str, what: &str) -> Failure {
-        bad_request(format!("`{}{field}` must be {what}", self.path))
+        bad_request(format!("`{}` must be {what}", self.name(field)))
     }
 
     /// What was not taken, with full names; nulls are left out.
     pub(crate) fn rest(self) -> impl Iterator<Item = (String, Json<'a>)> {
         let path = self.path;
         let members = self.members.into_iter().filter(|(_, value)| value.kind() != Kind::Null);
-        members.map(move |(key, value)| (format!("{path}{key}"), value))
+        members.map(move |(key, value)| (full_name(&path, &key), value))
     }
 
     /// What was not taken, with short names; nulls are left out.
@@ -163,8 +171,51 @@ pub(crate) fn bad_request(message: impl Into<String>) -> Failure {
     Failure::new(Cause::BadRequest, message)
 }
 
-fn collect<'a>(members: Members<'a>, into: &mut Vec<(Cow<'a, str>, Json<'a>)>, what: &str) -> Result<(), Failure> {
-    members.into_iter().try_for_each(|(key, value)| push(into, key, value, what))
+/// The elements of an array, each as an object.
+pub(crate) struct Each<'a> {
+    text: &'a str,
+    name: &'static str,
+    reader: Reader<'a>,
+    first: bool,
+    done: bool,
+}
+
+impl<'a> Each<'a> {
+    /// Reads the next element; the text was checked before, so that nothing is wrong with its grammar.
+    fn object(&mut self) -> Result<Option<Object<'a>>, Failure> {
+        let wrong = |fault| Failure::from_bad_body(&BadBody::from(fault), Api::ChatCompletions);
+        if !self.reader.next_element(&mut self.first).map_err(wrong)? {
+            return Ok(None);
+        }
+        if self.reader.peek() != Some(b'{') {
+            return Err(bad_request(format!("`{}` must be an object", self.name)));
+        }
+        self.reader.enter();
+        let mut members = Vec::new();
+        let mut first = true;
+        while let Some(member) = self.reader.next_member(&mut first).map_err(wrong)? {
+            let range = self.reader.value(0).map_err(wrong)?;
+            push(&mut members, member.key.text(), Json::within(self.text, range), self.name)?;
+        }
+        Ok(Some(Object { path: Cow::Borrowed(self.name), members }))
+    }
+}
+
+impl<'a> Iterator for Each<'a> {
+    type Item = Result<Object<'a>, Failure>;
+
+    fn next(&mut self) -> Option<Result<Object<'a>, Failure>> {
+        if self.done {
+            return None;
+        }
+        let next = self.object().transpose();
+        self.done = !matches!(next, Some(Ok(_)));
+        next
+    }
+}
+
+fn full_name(path: &str, field: &str) -> String {
+    if path.is_empty() { field.to_owned() } else { format!("{path}.{field}") }
 }
 
 fn push<'a>(

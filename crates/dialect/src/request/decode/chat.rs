@@ -6,13 +6,13 @@ use super::super::object::{Object, bad_request};
 use super::link::link;
 use super::{media, ollama, shared, tools};
 use crate::Failure;
-use crate::canon::{Message, Part, Request, Role, ToolResult};
+use crate::canon::{Message, Part, Request, Role, Thinking, ToolResult};
 
 /// The request in `object`.
 pub(crate) fn decode<'a>(context: &mut Context<'_>, mut object: Object<'a>) -> Result<Request<'a>, Failure> {
     let mut request = Request { model: object.string("model")?.unwrap_or_default(), ..Request::default() };
-    for json in object.array("messages")?.into_iter().flat_map(Json::elements) {
-        let message = message(context, json)?;
+    for each in object.array("messages")?.into_iter().flat_map(|messages| Object::each(messages, "messages[]")) {
+        let message = message(context, each?)?;
         request.messages.push(message);
     }
     if request.messages.is_empty() {
@@ -38,6 +38,18 @@ pub(crate) fn decode<'a>(context: &mut Context<'_>, mut object: Object<'a>) -> R
     if let Some(options) = object.object("options")? {
         ollama::options(context, options, &mut request)?;
     }
+    if let Some(mut told) = object.object("chat_template_kwargs")? {
+        // What llama-server and vLLM read, and so do clients written for them.
+        if let Some(word) = told.string("reasoning_effort")? {
+            request.thinking = shared::effort(&word)?;
+        }
+        match told.bool("enable_thinking")? {
+            Some(false) => request.thinking = Thinking::Off,
+            Some(true) if request.thinking == Thinking::Unsaid => request.thinking = Thinking::On,
+            _ => {}
+        }
+        context.rest(told)?;
+    }
     modalities(context, &mut object)?;
     context.rest(object)?;
     Ok(request)
@@ -51,9 +63,8 @@ fn modalities(context: &Context<'_>, object: &mut Object<'_>) -> Result<(), Fail
     }
 }
 
-fn message<'a>(context: &mut Context<'_>, json: Json<'a>) -> Result<Message<'a>, Failure> {
+fn message<'a>(context: &mut Context<'_>, mut object: Object<'a>) -> Result<Message<'a>, Failure> {
     context.item()?;
-    let mut object = Object::of(json, "messages[]")?;
     let role = shared::role(&object.string("role")?.unwrap_or_default().text());
     let mut parts = Vec::new();
     for field in ["reasoning_content", "reasoning", "thinking"] {
@@ -68,8 +79,8 @@ fn message<'a>(context: &mut Context<'_>, json: Json<'a>) -> Result<Message<'a>,
     match object.take("content") {
         None => {}
         Some(content) if content.kind() == Kind::Array => {
-            for part in content.elements() {
-                let part = content_part(context, part)?;
+            for part in Object::each(content, "messages[].content[]") {
+                let part = content_part(context, part?)?;
                 parts.push(part);
             }
         }
@@ -101,10 +112,9 @@ fn tool_result<'a>(object: &mut Object<'a>, parts: Vec<Part<'a>>) -> Result<Tool
     Ok(ToolResult { id, name: object.string("name")?, text: shared::lines(texts), media })
 }
 
-fn content_part<'a>(context: &mut Context<'_>, json: Json<'a>) -> Result<Part<'a>, Failure> {
+fn content_part<'a>(context: &mut Context<'_>, mut part: Object<'a>) -> Result<Part<'a>, Failure> {
     context.item()?;
-    let mut part = shared::part(json, "messages[].content[]")?;
-    let read = match shared::part_type(&mut part)?.as_str() {
+    let read = match &*shared::part_type(&mut part)?.text() {
         "text" => Part::Text(part.string("text")?.unwrap_or_default()),
         "refusal" => Part::Text(part.string("refusal")?.unwrap_or_default()),
         "image_url" => Part::Media(media::image_url(context, &mut part)?),

@@ -19,8 +19,8 @@ pub(crate) fn decode<'a>(context: &mut Context<'_>, mut object: Object<'a>) -> R
         request.messages.push(shared::says(Role::System, text));
     }
     let Some(messages) = object.array("messages")? else { return Err(object.must_be("messages", "given")) };
-    for json in messages.elements() {
-        message(context, json, &mut request.messages)?;
+    for each in Object::each(messages, "messages[]") {
+        message(context, each?, &mut request.messages)?;
     }
     link(&mut request.messages);
     request.stream = object.bool("stream")?.unwrap_or(false);
@@ -42,10 +42,10 @@ fn system<'a>(context: &mut Context<'_>, object: &mut Object<'a>) -> Result<Opti
         return Ok(Some(text).filter(|text| !text.is_empty()));
     }
     let mut texts = Vec::new();
-    for block in system.elements() {
+    for block in Object::each(system, "system[]") {
         context.item()?;
-        let mut block = shared::part(block, "system[]")?;
-        if shared::part_type(&mut block)? != "text" {
+        let mut block = block?;
+        if shared::part_type(&mut block)? != *"text" {
             return Err(context.refusal("system[].type"));
         }
         texts.push(block.string("text")?.unwrap_or_default());
@@ -58,18 +58,17 @@ fn system<'a>(context: &mut Context<'_>, object: &mut Object<'a>) -> Result<Opti
 }
 
 /// Adds the message in `json`: one, or several where results of tools stand in it.
-fn message<'a>(context: &mut Context<'_>, json: Json<'a>, into: &mut Vec<Message<'a>>) -> Result<(), Failure> {
+fn message<'a>(context: &mut Context<'_>, mut object: Object<'a>, into: &mut Vec<Message<'a>>) -> Result<(), Failure> {
     context.item()?;
-    let mut object = Object::of(json, "messages[]")?;
     let role = shared::role(&object.string("role")?.unwrap_or_default().text());
     let content = object.take("content");
     let mut parts = Vec::new();
     if let Some(text) = content.and_then(Json::string) {
         parts.push(Part::Text(text));
     } else if let Some(content) = content.filter(|content| content.kind() == Kind::Array) {
-        for block in content.elements() {
+        for block in Object::each(content, "messages[].content[]") {
             context.item()?;
-            match block_part(context, block)? {
+            match block_part(context, block?)? {
                 Some(Part::ToolResult(result)) => {
                     if !parts.is_empty() {
                         into.push(Message { role, parts: std::mem::take(&mut parts) });
@@ -90,9 +89,8 @@ fn message<'a>(context: &mut Context<'_>, json: Json<'a>, into: &mut Vec<Message
 }
 
 /// What a block says; `None` for what no other model can read.
-fn block_part<'a>(context: &mut Context<'_>, json: Json<'a>) -> Result<Option<Part<'a>>, Failure> {
-    let mut block = shared::part(json, "messages[].content[]")?;
-    let part = match shared::part_type(&mut block)?.as_str() {
+fn block_part<'a>(context: &mut Context<'_>, mut block: Object<'a>) -> Result<Option<Part<'a>>, Failure> {
+    let part = match &*shared::part_type(&mut block)?.text() {
         "text" => Part::Text(block.string("text")?.unwrap_or_default()),
         "image" => Part::Media(image(context, &mut block)?),
         "document" => Part::Text(document(context, &mut block)?),
@@ -123,7 +121,7 @@ fn block_part<'a>(context: &mut Context<'_>, json: Json<'a>) -> Result<Option<Pa
 
 fn image<'a>(context: &mut Context<'_>, block: &mut Object<'a>) -> Result<Media<'a>, Failure> {
     let mut source = block.object("source")?.ok_or_else(|| block.must_be("source", "given"))?;
-    if shared::part_type(&mut source)? != "base64" {
+    if shared::part_type(&mut source)? != *"base64" {
         let field = source.name("type");
         return Err(bad_request(format!("`{field}` must be base64: images are not fetched by address or file")));
     }
@@ -144,7 +142,7 @@ fn is_media_type(told: &Quoted<'_>) -> bool {
 /// A document that is text, with its title before it.
 fn document<'a>(context: &mut Context<'_>, block: &mut Object<'a>) -> Result<Quoted<'a>, Failure> {
     let mut source = block.object("source")?.ok_or_else(|| block.must_be("source", "given"))?;
-    if shared::part_type(&mut source)? != "text" {
+    if shared::part_type(&mut source)? != *"text" {
         return Err(context.refusal("messages[].content[].source.type"));
     }
     let text = source.string("data")?.unwrap_or_default();
@@ -164,9 +162,9 @@ fn tool_result<'a>(context: &mut Context<'_>, block: &mut Object<'a>) -> Result<
     match block.take("content") {
         None => {}
         Some(content) if content.kind() == Kind::Array => {
-            for inner in content.elements() {
+            for inner in Object::each(content, "messages[].content[]") {
                 context.item()?;
-                match block_part(context, inner)? {
+                match block_part(context, inner?)? {
                     Some(Part::Text(text)) => texts.push(text),
                     Some(Part::Media(one)) => media.push(one),
                     Some(_) => return Err(context.refusal("messages[].content[].content[].type")),
@@ -200,7 +198,7 @@ fn tools<'a>(context: &mut Context<'_>, object: &mut Object<'a>, request: &mut R
 
 fn choice<'a>(context: &mut Context<'_>, object: &mut Object<'a>, request: &mut Request<'a>) -> Result<(), Failure> {
     let Some(mut choice) = object.object("tool_choice")? else { return Ok(()) };
-    request.tool_choice = match shared::part_type(&mut choice)?.as_str() {
+    request.tool_choice = match &*shared::part_type(&mut choice)?.text() {
         "auto" => ToolChoice::Auto,
         "any" => ToolChoice::Required,
         "none" => ToolChoice::None,
@@ -213,7 +211,7 @@ fn choice<'a>(context: &mut Context<'_>, object: &mut Object<'a>, request: &mut 
 
 fn thinking(context: &mut Context<'_>, object: &mut Object<'_>, request: &mut Request<'_>) -> Result<(), Failure> {
     let Some(mut thinking) = object.object("thinking")? else { return Ok(()) };
-    request.thinking = match shared::part_type(&mut thinking)?.as_str() {
+    request.thinking = match &*shared::part_type(&mut thinking)?.text() {
         "enabled" | "adaptive" => Thinking::On,
         "disabled" => Thinking::Off,
         _ => return Err(thinking.must_be("type", "enabled, adaptive or disabled")),

@@ -11,8 +11,8 @@ use crate::{Cause, Failure};
 /// The chat in `object`.
 pub(crate) fn chat<'a>(context: &mut Context<'_>, mut object: Object<'a>) -> Result<Request<'a>, Failure> {
     let mut request = Request::default();
-    for json in object.array("messages")?.into_iter().flat_map(Json::elements) {
-        let message = message(context, json)?;
+    for each in object.array("messages")?.into_iter().flat_map(|messages| Object::each(messages, "messages[]")) {
+        let message = message(context, each?)?;
         request.messages.push(message);
     }
     link(&mut request.messages);
@@ -105,9 +105,8 @@ pub(crate) fn options<'a>(
     Ok(())
 }
 
-fn message<'a>(context: &mut Context<'_>, json: Json<'a>) -> Result<Message<'a>, Failure> {
+fn message<'a>(context: &mut Context<'_>, mut object: Object<'a>) -> Result<Message<'a>, Failure> {
     context.item()?;
-    let mut object = Object::of(json, "messages[]")?;
     let role = shared::role(&object.string("role")?.unwrap_or_default().text());
     let mut parts = Vec::new();
     if let Some(thinking) = object.string("thinking")?.filter(|thinking| !thinking.is_empty()) {

@@ -21,11 +21,12 @@ pub(super) fn decode<'a>(
     if input.kind() != Kind::Array {
         return Err(bad_request("`input` must be a string or items"));
     }
-    for json in input.elements() {
+    for item in Object::each(input, "input[]") {
         context.item()?;
-        let Some(message) = item(context, json)? else { continue };
+        let Some(message) = message_of(context, item?)? else { continue };
         match messages.last_mut() {
-            Some(last) if last.role == Role::Assistant && message.role == Role::Assistant => {
+            // Instructions too: many templates take a system message only at the very beginning.
+            Some(last) if last.role == message.role && matches!(last.role, Role::Assistant | Role::System) => {
                 last.parts.extend(message.parts);
             }
             _ => messages.push(message),
@@ -35,8 +36,7 @@ pub(super) fn decode<'a>(
 }
 
 /// What an item says; `None` for what only OpenAI's servers can read.
-fn item<'a>(context: &mut Context<'_>, json: Json<'a>) -> Result<Option<Message<'a>>, Failure> {
-    let mut item = Object::of(json, "input[]")?;
+fn message_of<'a>(context: &mut Context<'_>, mut item: Object<'a>) -> Result<Option<Message<'a>>, Failure> {
     let kind = item.string("type")?;
     // Names for the item itself, which the model is never told.
     for own in ["id", "status", "phase", "created_by"] {
@@ -65,17 +65,16 @@ fn message<'a>(context: &mut Context<'_>, item: &mut Object<'a>) -> Result<Messa
     if let Some(text) = content.string() {
         parts.push(Part::Text(text));
     } else {
-        for part in content.elements() {
-            parts.push(content_part(context, part)?);
+        for part in Object::each(content, "input[].content[]") {
+            parts.push(content_part(context, part?)?);
         }
     }
     Ok(Message { role, parts })
 }
 
-fn content_part<'a>(context: &mut Context<'_>, json: Json<'a>) -> Result<Part<'a>, Failure> {
+fn content_part<'a>(context: &mut Context<'_>, mut part: Object<'a>) -> Result<Part<'a>, Failure> {
     context.item()?;
-    let mut part = shared::part(json, "input[].content[]")?;
-    let read = match shared::part_type(&mut part)?.as_str() {
+    let read = match &*shared::part_type(&mut part)?.text() {
         "input_text" | "output_text" | "text" => Part::Text(part.string("text")?.unwrap_or_default()),
         "refusal" => Part::Text(part.string("refusal")?.unwrap_or_default()),
         "input_image" if !part.has("file_id") => Part::Media(media::image_url(context, &mut part)?),
@@ -115,8 +114,8 @@ fn result<'a>(context: &mut Context<'_>, item: &mut Object<'a>) -> Result<Messag
     match item.take("output") {
         None => {}
         Some(output) if output.kind() == Kind::Array => {
-            for part in output.elements() {
-                match content_part(context, part)? {
+            for part in Object::each(output, "input[].output[]") {
+                match content_part(context, part?)? {
                     Part::Text(text) => texts.push(text),
                     Part::Media(one) => media.push(one),
                     _ => return Err(context.refusal("input[].output[].type")),

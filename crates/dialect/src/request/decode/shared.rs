@@ -1,7 +1,7 @@
 //! What OpenAI's calls have in common.
 
 use super::super::context::Context;
-use super::super::json::{Json, Kind, Quoted};
+use super::super::json::{Kind, Quoted};
 use super::super::object::{Object, bad_request};
 use crate::Failure;
 use crate::canon::{Effort, Format, Message, Part, Request, Role, Thinking};
@@ -160,14 +160,6 @@ pub(super) fn lines<'a>(texts: impl IntoIterator<Item = Quoted<'a>>) -> Quoted<'
 }
 
 /// The type of a part of a message's content.
-pub(super) fn part_type(part: &mut Object<'_>) -> Result<String, Failure> {
-    match part.string("type")? {
-        Some(kind) => Ok(kind.text().into_owned()),
-        None => Err(part.must_be("type", "given")),
-    }
-}
-
-/// The elements of a content list as objects.
-pub(super) fn part<'a>(json: Json<'a>, name: &'static str) -> Result<Object<'a>, Failure> {
-    Object::of(json, name)
+pub(super) fn part_type<'a>(part: &mut Object<'a>) -> Result<Quoted<'a>, Failure> {
+    part.string("type")?.ok_or_else(|| part.must_be("type", "given"))
 }
