@@ -1,8 +1,9 @@
 //! Translates answers: bytes in as they come from the backend, bytes out as the client expects them.
 //!
 //! Records are translated as soon as they are whole, so that a stream stays a stream; how it was cut into pieces changes
-//! nothing. Memory per answer: a cut record, at most 4 MiB; an answer that is not streamed, at most 16 MiB (64 MiB of
-//! embeddings); for clients of Responses also all that was said, at most 16 MiB. Beyond that the answer fails.
+//! nothing. Memory per answer: a cut record, at most 4 MiB; an answer that is not streamed, at most 16 MiB as it came (64 MiB
+//! of embeddings) and as much again until it is written; for clients of Responses, whose last records repeat all that was
+//! said, at most 16 MiB of that. Beyond any of these the answer fails.
 
 mod embeddings;
 mod event;
