@@ -22,6 +22,9 @@ const START: Duration = Duration::from_secs(15);
 /// Ids of all processes that run.
 static RUNNING: Mutex<Vec<u32>> = Mutex::new(Vec::new());
 
+/// The temporary folder, to be removed when the program is interrupted.
+static FOLDER: Mutex<Option<PathBuf>> = Mutex::new(None);
+
 /// A process that ends with its handle.
 #[derive(Debug)]
 pub(crate) struct Process {
@@ -99,7 +102,10 @@ pub(crate) fn end_all_on_signal() -> Result<()> {
                     let _ = kill_process(pid, Signal::KILL);
                 }
             }
-            #[allow(clippy::disallowed_methods, reason = "an interrupted measurement has nothing left to tidy up")]
+            if let Some(folder) = FOLDER.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                let _ = fs::remove_dir_all(folder);
+            }
+            #[allow(clippy::disallowed_methods, reason = "all that outlives this process is ended and removed above")]
             std::process::exit(130);
         });
     })?;
@@ -129,6 +135,7 @@ pub(crate) struct Programs {
 impl Programs {
     pub(crate) fn new(herd: Option<PathBuf>, nginx: Option<PathBuf>) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("herd-bench-").tempdir()?;
+        *FOLDER.lock().unwrap_or_else(PoisonError::into_inner) = Some(folder.path().to_owned());
         Ok(Self { herd, nginx, folder, started: std::cell::Cell::new(0) })
     }
 
