@@ -81,7 +81,7 @@ const OLLAMA_GENERATE: &[Row] = &[
     row("stream", "true", [P, H, H, H, H], ""),
     row("system", "\"be brief\"", [P, H, H, H, H], "a system message"),
     row("raw", "true", [P, H, H, H, H], "goes to `/v1/completions`"),
-    row("suffix", "\"end\"", [P, H, H, H, H], "goes to `/v1/completions`; what cannot fill in answers so itself"),
+    row("suffix", "\"end\"", [P, R, R, H, H], "goes to `/v1/completions`; llama-server would leave it unread"),
     row("images", r#"["iVBORw0KGgo="]"#, [P, H, H, H, H], ""),
     row("format", SCHEMA, [P, H, H, H, H], "refused with `raw`"),
     row("think", "false", [P, H, H, H, H], "a hint with `raw`"),

@@ -15,6 +15,10 @@ pub(crate) fn completions(
     if !matches!(request.format, Format::Text) {
         return Err(context.refusal("format"));
     }
+    let suffix = request.plain.as_ref().and_then(|plain| plain.suffix.as_ref());
+    if suffix.is_some() && !context.quirks.fills_in {
+        return Err(context.refusal("suffix"));
+    }
     let parts = || request.messages.iter().flat_map(|message| &message.parts);
     if parts().any(|part| matches!(part, Part::Media(_))) {
         return Err(context.refusal("images"));
@@ -27,7 +31,7 @@ pub(crate) fn completions(
     chat::start(context, request, &mut out)?;
     out.plain_field("logprobs", request.logprobs);
     out.key("prompt").pieces(request.messages.iter().flat_map(|message| text_pieces(&message.parts)));
-    if let Some(suffix) = request.plain.as_ref().and_then(|plain| plain.suffix.as_ref()) {
+    if let Some(suffix) = suffix {
         out.key("suffix").string(suffix);
     }
     out.close('}');
