@@ -1,7 +1,9 @@
 //! The door itself: accepts connections, sends each request to where it is answered.
 
 use std::convert::Infallible;
+use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -223,7 +225,10 @@ impl Worker {
         let worker = self.clone();
         let service = service_fn(move |request| {
             let worker = worker.clone();
-            async move { Ok::<_, Infallible>(worker.answer(request, ends).await) }
+            // Boxed, so that a connection that streams or idles keeps no room for a request in the making.
+            let answer: Pin<Box<dyn Future<Output = _> + Send>> =
+                Box::pin(async move { Ok::<_, Infallible>(worker.answer(request, ends).await) });
+            answer
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
