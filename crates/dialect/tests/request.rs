@@ -152,6 +152,54 @@ fn a_wish_to_think_goes_only_to_models_that_can() {
 }
 
 #[test]
+fn each_dialect_says_in_its_own_words_how_hard_to_think() {
+    let sent = |client: Api, kind: BackendKind, field: &str| -> Value {
+        let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"x"}}],{field}}}"#);
+        serde_json::from_slice(&translate(client, kind, "m", body.as_bytes()).unwrap().body).unwrap()
+    };
+    for (word, think) in [
+        ("none", json!(false)),
+        ("minimal", json!("low")),
+        ("low", json!("low")),
+        ("medium", json!("medium")),
+        ("high", json!("high")),
+        ("xhigh", json!("max")),
+        ("max", json!("max")),
+    ] {
+        let field = format!(r#""reasoning_effort":"{word}""#);
+        assert_eq!(sent(Api::ChatCompletions, BackendKind::Ollama, &field)["think"], think, "{word}");
+    }
+    for (think, kwargs, effort) in [
+        ("false", json!({"enable_thinking": false}), json!("none")),
+        ("true", json!({"enable_thinking": true}), Value::Null),
+        ("\"low\"", json!({"enable_thinking": true, "reasoning_effort": "low"}), json!("low")),
+        ("\"medium\"", json!({"enable_thinking": true, "reasoning_effort": "medium"}), json!("medium")),
+        ("\"max\"", json!({"enable_thinking": true, "reasoning_effort": "high"}), json!("high")),
+    ] {
+        let field = format!(r#""think":{think}"#);
+        assert_eq!(sent(Api::OllamaChat, BackendKind::LlamaServer, &field)["chat_template_kwargs"], kwargs, "{think}");
+        assert_eq!(sent(Api::OllamaChat, BackendKind::OpenAi, &field)["reasoning_effort"], effort, "{think}");
+    }
+}
+
+#[test]
+fn what_asks_for_no_more_than_usual_is_never_refused() {
+    for (client, kind, fields) in [
+        (Api::ChatCompletions, BackendKind::Ollama, r#""n":1,"modalities":["text"],"logit_bias":{},"functions":[]"#),
+        (Api::Completions, BackendKind::Ollama, r#""n":1,"best_of":1,"logprobs":false,"suffix":"""#),
+        (Api::OllamaChat, BackendKind::OpenAi, r#""options":{"top_k":40,"min_p":0.0,"repeat_penalty":1,"mirostat":0}"#),
+        (Api::OllamaGenerate, BackendKind::LlamaServer, r#""suffix":"","template":"","context":[],"format":"""#),
+        (Api::Messages, BackendKind::OpenAi, r#""max_tokens":1,"top_k":40,"mcp_servers":[],"container":null"#),
+    ] {
+        let body = format!(r#"{{"model":"m","prompt":"x","messages":[{{"role":"user","content":"x"}}],{fields}}}"#);
+        let done = translate(client, kind, "m", body.as_bytes()).unwrap();
+        let spare = [Note::Ignored("prompt".into()), Note::Ignored("messages".into())];
+        let notes: Vec<_> = done.notes.iter().filter(|note| !spare.contains(note)).collect();
+        assert_eq!(notes, Vec::<&Note>::new(), "{client:?}");
+    }
+}
+
+#[test]
 fn bodies_that_are_no_requests_are_refused_in_words() {
     for (client, body, text) in [
         (Api::ChatCompletions, "", "EOF"),

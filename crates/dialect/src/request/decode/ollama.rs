@@ -28,7 +28,8 @@ pub(crate) fn generate<'a>(context: &mut Context<'_>, mut object: Object<'a>) ->
     let mut request = Request::default();
     let raw = object.bool("raw")?.unwrap_or(false);
     let system = object.string("system")?.filter(|system| !system.is_empty());
-    if raw && (system.is_some() || object.has("template") || object.has("context")) {
+    let asks = |field: &str| object.peek(field).is_some_and(|value| !value.is_nothing());
+    if raw && (system.is_some() || asks("template") || asks("context")) {
         return Err(bad_request("raw mode does not support template, system, or context"));
     }
     let suffix = object.string("suffix")?.filter(|suffix| !suffix.is_empty());

@@ -123,8 +123,7 @@ mod tests {
     #[test]
     fn references_move_with_their_schema() {
         let plain = json!({"type": "object", "properties": {"a": {"type": "string"}}});
-        let referring =
-            json!({"type": "object", "properties": {"a": {"$ref": "#/$defs/x"}}, "$defs": {"x": {"$ref": "#"}}});
+        let referring = json!({"type": "object", "properties": {"a": {"$ref": "#/$defs/x"}}, "$defs": {"x": {"$ref": "#"}}, "required": []});
         let tools = [("a".to_owned(), json!({}), plain.clone()), ("b".to_owned(), json!({}), referring)];
         let schema = any_of(&tools);
         assert_eq!(schema["anyOf"][0]["properties"]["arguments"], plain);
