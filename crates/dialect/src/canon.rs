@@ -130,8 +130,6 @@ pub(crate) enum Arguments<'a> {
 pub(crate) struct Plain<'a> {
     /// What comes after the gap that is to be filled.
     pub(crate) suffix: Option<Quoted<'a>>,
-    /// The prompt is to be continued as it is, without a template.
-    pub(crate) raw: bool,
 }
 
 /// A tool.

@@ -3,7 +3,6 @@
 //! Pure: nothing here reads a clock, a socket or a file. What is read comes in as bytes, what should be sent comes out as bytes.
 
 mod answer;
-#[allow(dead_code, reason = "the answers' half is not wired yet")]
 mod canon;
 mod edit;
 mod error_text;

@@ -19,7 +19,7 @@ pub(crate) fn decode<'a>(
         context.emulated("echo");
     }
     request.messages.push(chat::user_text(prompt));
-    request.plain = Some(Plain { suffix: object.string("suffix")?.filter(|suffix| !suffix.is_empty()), raw: false });
+    request.plain = Some(Plain { suffix: object.string("suffix")?.filter(|suffix| !suffix.is_empty()) });
     shared::sampling(&mut object, &mut request)?;
     shared::stream(context, &mut object, &mut request)?;
     shared::stop(context, &mut object, "stop", &mut request)?;

@@ -47,7 +47,7 @@ pub(crate) fn generate<'a>(context: &mut Context<'_>, mut object: Object<'a>) ->
         request.messages.push(Message { role: Role::User, parts });
     }
     if raw || suffix.is_some() {
-        request.plain = Some(Plain { suffix, raw });
+        request.plain = Some(Plain { suffix });
     }
     common(context, &mut object, &mut request)?;
     context.rest(object)?;
