@@ -15,7 +15,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use proto::{Api, BackendState, Clock, Dialect, Outcome, RequestId};
+use proto::{Api, BackendState, Clock, Dialect, ModelName, Outcome, RequestId};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -306,7 +306,7 @@ impl Worker {
         let (parts, body) = request.into_parts();
         let mut record = Record::new(door.fleet.clone(), door.metrics.clone(), door.clock, id, unix_ms, api);
         record.trace_mut().client_ip = peer.ip().to_canonical().to_string();
-        let exchange = match Exchange::read(self.clone(), api, parts, body, record).await {
+        let mut exchange = match Exchange::read(self.clone(), api, parts, body, record).await {
             Ok(exchange) => exchange,
             Err(refused) => {
                 let (failure, mut record) = *refused;
@@ -316,6 +316,12 @@ impl Worker {
             }
         };
         let model = exchange.record.trace().original_model.clone();
+        if api == Api::OllamaShow
+            && let Some(shown) = door.listings().show(&ModelName::new(&model))
+        {
+            exchange.record.end(Outcome::Completed, 200, None);
+            return reply::full(StatusCode::OK, "application/json; charset=utf-8", shown);
+        }
         let can_wait = exchange.streamed && dialect::heartbeat(api, "", 0).is_some();
         let mut search: Search = Box::pin(exchange.run());
         let found = if can_wait {

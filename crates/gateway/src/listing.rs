@@ -32,6 +32,8 @@ pub(crate) struct Listings {
     version: Page,
     status: Page,
     by_name: BTreeMap<ModelName, Page>,
+    /// `/api/show` of models whose servers do not answer that themselves.
+    shows: BTreeMap<ModelName, Bytes>,
     backends: Vec<Arc<BackendState>>,
 }
 
@@ -85,6 +87,13 @@ impl Listings {
             .iter()
             .map(|(backend, model)| (model.name.clone(), Page::new(&openai_model(backend, model))))
             .collect();
+        let shows = entries
+            .iter()
+            .filter(|(_, model)| {
+                !backends.iter().any(|other| other.speaks.has(Api::OllamaShow) && other.model(&model.name).is_some())
+            })
+            .map(|(_, model)| (model.name.clone(), Bytes::from(show(model).to_string())))
+            .collect();
         Listings {
             tags: Page::new(&json!({ "models": tags })),
             ps: Page::new(&json!({ "models": loaded })),
@@ -92,8 +101,14 @@ impl Listings {
             version: Page::new(&json!({ "version": version(backends), "herd": proto::VERSION })),
             status: Page::new(&json!({ "cloud": { "disabled": true, "source": "config" } })),
             by_name,
+            shows,
             backends: backends.to_vec(),
         }
+    }
+
+    /// What `/api/show` says of a model, where its server does not say it.
+    pub(crate) fn show(&self, name: &ModelName) -> Option<Bytes> {
+        self.shows.get(name).cloned()
     }
 
     pub(crate) fn backends(&self) -> &[Arc<BackendState>] {
@@ -197,6 +212,26 @@ fn running(backend: &BackendState, model: &Model, node: &str) -> Option<Value> {
         "fleet_node": node,
         "fleet_backend": backend.id.as_str(),
     }))
+}
+
+/// What Ollama would say of a model of another server, as far as it is known. Clients stumble over a `model_info` that
+/// is null, and read the context's length from it.
+fn show(model: &Model) -> Value {
+    let architecture = model.family.as_deref().unwrap_or("llama");
+    let mut info = Map::new();
+    info.insert("general.architecture".to_owned(), json!(architecture));
+    if let Some(context) = model.context_trained {
+        info.insert(format!("{architecture}.context_length"), json!(context));
+    }
+    json!({
+        "modelfile": "",
+        "parameters": "",
+        "template": "",
+        "details": details(model),
+        "model_info": info,
+        "capabilities": model.capabilities.iter().map(|capability| capability.as_str()).collect::<Vec<_>>(),
+        "modified_at": model.modified_at.as_deref().unwrap_or(LONG_AGO),
+    })
 }
 
 fn openai_model(backend: &BackendState, model: &Model) -> Value {
