@@ -115,6 +115,8 @@ impl Answer {
                                     bytes
                                 }
                                 Some(translator) => {
+                                    let taken = flow.worker.door().clock().now().since(record.arrived());
+                                    translator.elapsed(u64::try_from(taken.as_nanos()).unwrap_or(u64::MAX));
                                     let mut out = Vec::with_capacity(bytes.len() * 2);
                                     failed = translator.feed(&bytes, &mut out).err();
                                     out.into()
