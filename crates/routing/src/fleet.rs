@@ -8,6 +8,7 @@ use proto::{Api, BackendId, BackendKind, BackendState, Health, ModelName, Moment
 
 use crate::breaker::Breaker;
 use crate::learning::Learning;
+use crate::patience::Seen;
 
 /// Backends without work of which it is remembered what was learnt after they are gone; of more, the longest gone are
 /// forgotten.
@@ -59,6 +60,7 @@ pub(crate) struct Lane {
     /// Number of the last grant here, of requests that need a slot and of those that do not; equals take turns by it.
     pub(crate) granted: [u64; 2],
     pub(crate) learning: Learning,
+    pub(crate) seen: Seen,
 }
 
 /// Whether `api` asks for vectors only.
@@ -154,6 +156,7 @@ impl Backend {
                     self.lanes[at] = Lane { loaded, ..lane };
                     if !same {
                         self.lanes[at].learning = Learning::new();
+                        self.lanes[at].seen = Seen::default();
                     }
                 }
                 Err(at) if lane.working + lane.light > 0 => {
@@ -177,6 +180,7 @@ impl Lane {
             failed: 0,
             granted: [0; 2],
             learning: Learning::new(),
+            seen: Seen::default(),
         }
     }
 }

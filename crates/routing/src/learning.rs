@@ -47,6 +47,11 @@ impl Learning {
         (self.probe.is_none() && self.slots < MOST_SLOTS).then_some(self.next)
     }
 
+    /// Whether request `key` is the probe, of which nothing is known yet.
+    pub(crate) fn is_probe(&self, key: Key) -> bool {
+        self.probe.as_ref().is_some_and(|probe| probe.key == key)
+    }
+
     /// Request `key`, the `serial`-th of all, was granted beyond the slots while `witnesses` others ran.
     pub(crate) fn begin(&mut self, key: Key, serial: u64, witnesses: u32) {
         if witnesses > 0 {
@@ -56,7 +61,7 @@ impl Learning {
 
     /// Content came for request `key`.
     pub(crate) fn content(&mut self, key: Key, now: Moment) {
-        if self.probe.as_ref().is_some_and(|probe| probe.key == key) {
+        if self.is_probe(key) {
             self.slots += 1;
             self.resolve(FIRST_BACKOFF, now);
         }

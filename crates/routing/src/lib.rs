@@ -2,7 +2,8 @@
 //!
 //! A fleet of one: among this machine's backends that have the model, the least loaded one, ties in turn. Knows the
 //! slots of every backend and learns those it is not told, keeps who must wait in a bounded and fair queue, lets
-//! backends that fail rest. Reads no clock, no randomness and no environment: equal inputs give equal answers.
+//! backends that fail rest, and gives a request to another backend when its own is lost or when the first content of a
+//! model in memory is long overdue. Reads no clock, no randomness and no environment: equal inputs give equal answers.
 //!
 //! ```
 //! use std::time::Duration;
@@ -26,7 +27,9 @@
 mod breaker;
 mod fleet;
 mod learning;
+mod moving;
 mod pace;
+mod patience;
 mod queue;
 mod router;
 mod standing;

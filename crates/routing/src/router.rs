@@ -9,6 +9,7 @@ use proto::{BackendState, Moment};
 use crate::breaker::Pass;
 use crate::fleet::{Fleet, Place, is_embedding};
 use crate::pace::Pace;
+use crate::patience::Patience;
 use crate::queue::{Queue, Waiting};
 use crate::standing::{Choice, Room, Standing, Want};
 use crate::{Ask, Ending, Grant, Input, Key, Output, Refusal, Settings};
@@ -25,27 +26,35 @@ pub struct Router {
     pub(crate) fleet: Fleet,
     pub(crate) running: BTreeMap<Key, Running>,
     pub(crate) queue: Queue,
-    outputs: VecDeque<Output>,
+    pub(crate) outputs: VecDeque<Output>,
     pace: Pace,
     /// Grants so far: tells which of two requests was granted first.
     serial: u64,
     seed: u64,
     /// Running requests that should move as soon as another backend can take them.
-    stuck: usize,
-    wake: Option<Moment>,
-    is_draining: bool,
+    pub(crate) stuck: usize,
+    pub(crate) patience: Patience,
+    /// Whether a slot may have freed since it was last looked who is overdue.
+    pub(crate) has_freed: bool,
+    pub(crate) wake: Option<Moment>,
+    pub(crate) is_draining: bool,
 }
 
 /// A granted request.
 #[derive(Debug)]
 pub(crate) struct Running {
-    want: Arc<Want>,
-    place: Place,
+    pub(crate) want: Arc<Want>,
+    pub(crate) place: Place,
     serial: u64,
     /// `None`: it needs no slot, and says nothing about the backend.
     pass: Option<Pass>,
-    has_content: bool,
-    is_told_to_move: bool,
+    pub(crate) granted: Moment,
+    /// When it is looked at whether its content is overdue; `None`: never, or no longer.
+    pub(crate) look: Option<Moment>,
+    /// Whether its model was in memory when it was granted and it holds a slot.
+    is_watched: bool,
+    pub(crate) has_content: bool,
+    pub(crate) is_told_to_move: bool,
 }
 
 impl Router {
@@ -61,6 +70,8 @@ impl Router {
             serial: 0,
             seed,
             stuck: 0,
+            patience: Patience::default(),
+            has_freed: false,
             wake: None,
             is_draining: false,
         }
@@ -81,7 +92,7 @@ impl Router {
 
     /// When [`Router::handle_timeout`] must be called at the latest; `None`: time alone changes nothing.
     pub fn poll_timeout(&self) -> Option<Moment> {
-        self.wake
+        [self.wake, self.patience.wake()].into_iter().flatten().min()
     }
 
     /// Takes in that it is `now`. Calling it too early does no harm.
@@ -102,12 +113,15 @@ impl Router {
             return self.refuse(key, Refusal::Draining);
         }
         let Ask { api, models, app, estimated_tokens, excluded, waited_since } = ask;
+        if !excluded.is_empty() {
+            self.has_freed |= self.patience.resume();
+        }
         let want = Arc::new(Want { models, api, excluded });
         match self.fleet.standing(&want, None, now) {
             Standing::Hopeless => self.refuse(key, self.fleet.refusal(&want)),
             // Nobody is overtaken: who waits and could go now has gone in `settle`, unless only time has passed.
             Standing::Free { model, places } if self.queue.is_empty() => {
-                self.grant(key, want, model, places, Duration::ZERO);
+                self.grant(key, want, model, places, now, now);
             }
             _ => {
                 self.queue.push(key, Waiting { want, app, estimated_tokens, waited_since, enqueued: now });
@@ -130,11 +144,19 @@ impl Router {
     fn first_content(&mut self, key: Key, now: Moment) {
         let Some(running) = self.running.get_mut(&key).filter(|running| !running.has_content) else { return };
         running.has_content = true;
+        let look = running.look.take();
+        if let Some(at) = look {
+            self.patience.forget(key, at);
+        }
         let Some(pass) = running.pass else { return };
         let backend = &mut self.fleet.backends[running.place.backend];
         backend.answering += 1;
         backend.breaker.proved(pass, backend.working.saturating_sub(1));
-        backend.lanes[running.place.lane].learning.content(key, now);
+        let lane = &mut backend.lanes[running.place.lane];
+        lane.learning.content(key, now);
+        if running.is_watched {
+            lane.seen.content(now.since(running.granted));
+        }
     }
 
     fn finish(&mut self, key: Key, ending: Ending, now: Moment) {
@@ -144,6 +166,9 @@ impl Router {
         }
         let Some(running) = self.running.remove(&key) else { return };
         self.outputs.retain(|output| !matches!(output, Output::Move(moving) if *moving == key));
+        if let Some(at) = running.look {
+            self.patience.forget(key, at);
+        }
         let backend = &mut self.fleet.backends[running.place.backend];
         let lane = &mut backend.lanes[running.place.lane];
         match ending {
@@ -156,6 +181,7 @@ impl Router {
             backend.light -= 1;
             return;
         };
+        self.has_freed = true;
         lane.working -= 1;
         backend.working -= 1;
         backend.answering -= u32::from(running.has_content);
@@ -177,6 +203,7 @@ impl Router {
     fn replace_backends(&mut self, states: Vec<Arc<BackendState>>, now: Moment) {
         let moved = self.fleet.replace(states, now);
         self.stuck = 0;
+        self.has_freed = true;
         for running in self.running.values_mut() {
             // Every place with work is kept.
             running.place = moved.get(&running.place).copied().unwrap_or(running.place);
@@ -218,6 +245,7 @@ impl Router {
         if self.stuck > 0 {
             self.move_stuck(now);
         }
+        self.move_overdue(now);
     }
 
     fn grant_waiting(&mut self, now: Moment) {
@@ -225,11 +253,19 @@ impl Router {
             let has_room = |want: &Want| matches!(self.fleet.standing(want, None, now), Standing::Free { .. });
             let Some((key, request)) = self.queue.next(now, has_room) else { return };
             let Standing::Free { model, places } = self.fleet.standing(&request.want, None, now) else { return };
-            self.grant(key, request.want, model, places, now.since(request.enqueued));
+            self.grant(key, request.want, model, places, request.enqueued, now);
         }
     }
 
-    fn grant(&mut self, key: Key, want: Arc<Want>, model: usize, mut places: Vec<Choice>, queued: Duration) {
+    fn grant(
+        &mut self,
+        key: Key,
+        want: Arc<Want>,
+        model: usize,
+        mut places: Vec<Choice>,
+        enqueued: Moment,
+        now: Moment,
+    ) {
         let Some(first) = places.first().copied() else { return };
         let ties = places.iter().take_while(|place| self.fleet.order(&first, place, want.api).is_eq()).count();
         places[..ties].rotate_left((self.seed % ties.max(1) as u64) as usize);
@@ -253,35 +289,30 @@ impl Router {
             lane.embedding += u32::from(is_embedding(want.api));
             Some(backend.breaker.enter())
         };
+        let look = (pass.is_some() && lane.loaded).then(|| now + lane.seen.bound());
+        if let Some(at) = look {
+            self.patience.watch(key, at);
+        }
+        let queued = now.since(enqueued);
         let grant = Grant { backend: Arc::clone(&backend.state), model, candidates, queued };
         let serial = self.serial;
-        let running = Running { want, place, serial, pass, has_content: false, is_told_to_move: false };
+        let running = Running {
+            want,
+            place,
+            serial,
+            pass,
+            granted: now,
+            look,
+            is_watched: look.is_some(),
+            has_content: false,
+            is_told_to_move: false,
+        };
         self.running.insert(key, running);
         self.outputs.push_back(Output::Grant(key, grant));
     }
 
     fn refuse(&mut self, key: Key, refusal: Refusal) {
         self.outputs.push_back(Output::Refuse(key, refusal));
-    }
-
-    fn move_stuck(&mut self, now: Moment) {
-        self.stuck = 0;
-        for (key, running) in &mut self.running {
-            if running.has_content || running.is_told_to_move || !self.fleet.backend(running.place).is_lost() {
-                continue;
-            }
-            match self.fleet.standing(&running.want, Some(running.place.backend), now) {
-                Standing::Free { .. } | Standing::Busy { .. } => {
-                    running.is_told_to_move = true;
-                    self.outputs.push_back(Output::Move(*key));
-                }
-                Standing::Stranded { again } => {
-                    self.stuck += 1;
-                    self.wake = [self.wake, again].into_iter().flatten().min();
-                }
-                Standing::Hopeless => self.stuck += 1,
-            }
-        }
     }
 }
 

@@ -87,6 +87,15 @@ impl Fleet {
         if somebody { Standing::Stranded { again } } else { Standing::Hopeless }
     }
 
+    /// Whether a backend that is trusted, other than the one at `except`, has a slot for `want` right now.
+    pub(crate) fn has_room(&self, want: &Want, except: usize, now: Moment) -> bool {
+        let Standing::Free { places, .. } = self.standing(want, Some(except), now) else { return false };
+        places.iter().filter(|choice| choice.room == Room::Slot).any(|choice| {
+            let backend = self.backend(choice.place);
+            matches!(backend.breaker.admission(backend.working, now), Admission::Sound { .. })
+        })
+    }
+
     /// Less loaded for its slots first, then the one with the model in memory, then the one with less work in all, then
     /// the one whose last turn is longest ago.
     pub(crate) fn order(&self, a: &Choice, b: &Choice, api: Api) -> Ordering {

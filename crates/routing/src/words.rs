@@ -86,8 +86,12 @@ pub enum Output {
     Grant(Key, Grant),
     /// Tell the client no.
     Refuse(Key, Refusal),
-    /// A granted request has no content yet, its backend hangs or is gone, and another one could take it: end it there
-    /// with [`Input::Finish`] and ask again, excluding that backend. Said once for each grant.
+    /// A granted request has no content yet, its backend hangs or is gone, and another one could take it; or its first
+    /// content is overdue and another one has a slot for it right now: end it there with [`Input::Finish`] as failed
+    /// and ask again, excluding that backend. Said once for each grant.
+    ///
+    /// Overdue: the model was in memory when the request was granted, and since then more than 20 s and more than four
+    /// times the longest of the last 16 first contents of that model there have passed.
     Move(Key),
 }
 

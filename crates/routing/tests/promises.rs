@@ -64,6 +64,8 @@ struct Day {
     working: BTreeMap<Key, (String, String, Api)>,
     has_content: BTreeSet<Key>,
     told_to_move: BTreeSet<Key>,
+    /// Since when a request works whose model was in memory then.
+    loaded_since: BTreeMap<Key, Moment>,
     /// Whether a backend was ever answered, and so may have more than four.
     proven: BTreeSet<String>,
     story: Vec<String>,
@@ -83,6 +85,7 @@ impl Day {
             working: BTreeMap::new(),
             has_content: BTreeSet::new(),
             told_to_move: BTreeSet::new(),
+            loaded_since: BTreeMap::new(),
             proven: BTreeSet::new(),
             story: Vec::new(),
         };
@@ -111,6 +114,9 @@ impl Day {
                     let (state, there) = self.states.iter().find(|(state, _)| state.id == grant.backend.id).unwrap();
                     assert!(*there && state.health.is_up() && !ask.excluded.contains(&state.id));
                     assert_eq!(grant.candidates[0].backend, state.id);
+                    if grant.candidates[0].loaded {
+                        self.loaded_since.insert(key, self.now);
+                    }
                     let model = ask.models[grant.model].clone();
                     assert!(state.model(&model).is_some() && state.serves.has(ask.api));
                     self.working.insert(key, (state.id.to_string(), model.to_string(), ask.api));
@@ -125,7 +131,9 @@ impl Day {
                 Output::Move(key) => {
                     let (backend, ..) = &self.working[&key];
                     let (state, there) = self.states.iter().find(|(state, _)| state.id.as_str() == backend).unwrap();
-                    assert!(!there || matches!(state.health, Health::Hung | Health::Down { .. }));
+                    let is_lost = !there || matches!(state.health, Health::Hung | Health::Down { .. });
+                    let waited = self.loaded_since.get(&key).map(|&since| self.now.since(since));
+                    assert!(is_lost || waited.is_some_and(|waited| waited >= Duration::from_secs(20)));
                     assert!(!self.has_content.contains(&key));
                     assert!(self.told_to_move.insert(key), "once");
                 }
