@@ -178,6 +178,7 @@ impl Exchange {
                 app: self.app.clone(),
                 estimated_tokens: self.record.trace().estimated_tokens,
                 excluded: failed.clone(),
+                streams: self.streamed,
                 arrived: self.record.arrived(),
             };
             let placed = match self.worker.door().fleet().place(ask) {

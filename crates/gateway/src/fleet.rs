@@ -43,6 +43,8 @@ pub struct Ask {
     pub estimated_tokens: u64,
     /// Backends that have failed this request.
     pub excluded: Vec<BackendId>,
+    /// Whether the answer is streamed.
+    pub streams: bool,
     /// When the request came in.
     pub arrived: Moment,
 }

@@ -77,6 +77,7 @@ impl Placer {
             app: ask.app,
             estimated_tokens: ask.estimated_tokens,
             excluded: ask.excluded,
+            streams: ask.streams,
             waited_since: ask.arrived,
         };
         state.router.handle(Input::Arrive(key, ask), now);

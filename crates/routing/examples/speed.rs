@@ -77,6 +77,7 @@ fn ask(models: Vec<ModelName>, app: &Arc<str>, now: Moment) -> Ask {
         app: Some(Arc::clone(app)),
         estimated_tokens: 100,
         excluded: vec![],
+        streams: true,
         waited_since: now,
     }
 }

@@ -18,6 +18,7 @@
 //!     app: None,
 //!     estimated_tokens: 100,
 //!     excluded: vec![],
+//!     streams: true,
 //!     waited_since: now,
 //! };
 //! router.handle(Input::Arrive(1, ask), now);

@@ -1,7 +1,7 @@
 //! Tells whose first content is overdue: a server may hang at its work while it still says that all is well.
 //!
-//! Only requests whose model was in memory when they were granted are watched: a load may take minutes, and one that
-//! is aborted is lost work. Each has a moment at which it is looked at; once overdue, it is looked at every few seconds
+//! Only streamed requests whose model was in memory when they were granted are watched: a load may take minutes, and one
+//! that is aborted is lost work; an answer that is not streamed has its first content at its end. Each has a moment at which it is looked at; once overdue, it is looked at every few seconds
 //! and, being among the oldest, whenever a slot frees. One is moved at a time, so that two never leave for one slot.
 
 use std::collections::{BTreeSet, VecDeque};
@@ -43,6 +43,12 @@ impl Seen {
         let longest = self.last.iter().max().copied().unwrap_or_default();
         longest.saturating_mul(STRETCH).max(LEAST)
     }
+}
+
+/// What a request of so many tokens may take longer than others: a slow machine reads fifty a second, and [`LEAST`] is
+/// enough for a thousand.
+pub(crate) fn allowance(estimated_tokens: u64) -> Duration {
+    Duration::from_millis(estimated_tokens.saturating_sub(1000).saturating_mul(20))
 }
 
 /// When each watched request is looked at. Holds running requests only, each once.

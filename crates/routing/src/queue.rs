@@ -248,7 +248,12 @@ mod tests {
     #[test]
     fn apps_that_came_and_went_are_forgotten() {
         let mut queue = Queue::default();
-        let want = Arc::new(Want { models: vec![ModelName::new("m")], api: Api::OllamaChat, excluded: vec![] });
+        let want = Arc::new(Want {
+            models: vec![ModelName::new("m")],
+            api: Api::OllamaChat,
+            excluded: vec![],
+            allowance: None,
+        });
         let push = |queue: &mut Queue, key: Key| {
             let app = Some(format!("app {key}").into());
             let (want, waited_since) = (Arc::clone(&want), Moment::default());

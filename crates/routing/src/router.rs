@@ -9,7 +9,7 @@ use proto::{BackendState, Moment};
 use crate::breaker::Pass;
 use crate::fleet::{Fleet, Place, is_embedding};
 use crate::pace::Pace;
-use crate::patience::Patience;
+use crate::patience::{Patience, allowance};
 use crate::queue::{Queue, Waiting};
 use crate::standing::{Choice, Room, Standing, Want};
 use crate::{Ask, Ending, Grant, Input, Key, Output, Refusal, Settings};
@@ -112,11 +112,12 @@ impl Router {
         if self.is_draining {
             return self.refuse(key, Refusal::Draining);
         }
-        let Ask { api, models, app, estimated_tokens, excluded, waited_since } = ask;
+        let Ask { api, models, app, estimated_tokens, excluded, streams, waited_since } = ask;
         if !excluded.is_empty() {
             self.has_freed |= self.patience.resume();
         }
-        let want = Arc::new(Want { models, api, excluded });
+        let allowance = streams.then(|| allowance(estimated_tokens));
+        let want = Arc::new(Want { models, api, excluded, allowance });
         match self.fleet.standing(&want, None, now) {
             Standing::Hopeless => self.refuse(key, self.fleet.refusal(&want)),
             // Nobody is overtaken: who waits and could go now has gone in `settle`, unless only time has passed.
@@ -289,7 +290,8 @@ impl Router {
             lane.embedding += u32::from(is_embedding(want.api));
             Some(backend.breaker.enter())
         };
-        let look = (pass.is_some() && lane.loaded).then(|| now + lane.seen.bound());
+        let is_watched = pass.is_some() && lane.loaded;
+        let look = want.allowance.filter(|_| is_watched).map(|allowance| now + lane.seen.bound() + allowance);
         if let Some(at) = look {
             self.patience.watch(key, at);
         }

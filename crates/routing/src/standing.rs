@@ -1,6 +1,7 @@
 //! Answers, for one request, who could serve it now, without changing anything.
 
 use std::cmp::Ordering;
+use std::time::Duration;
 
 use proto::{Api, BackendId, Candidate, ModelName, Moment};
 
@@ -14,6 +15,8 @@ pub(crate) struct Want {
     pub(crate) models: Vec<ModelName>,
     pub(crate) api: Api,
     pub(crate) excluded: Vec<BackendId>,
+    /// How much longer than others it may take to its first content; `None`: however long it takes.
+    pub(crate) allowance: Option<Duration>,
 }
 
 /// How a request stands.

@@ -40,6 +40,8 @@ pub struct Ask {
     pub estimated_tokens: u64,
     /// Backends that were tried already. Not empty means: a retry, which goes before new requests of its app.
     pub excluded: Vec<BackendId>,
+    /// Whether the answer is streamed. Of one that is not, nothing is known until it is whole, so it is never overdue.
+    pub streams: bool,
     /// When the request came in; a retry keeps the moment of its first attempt.
     pub waited_since: Moment,
 }

@@ -60,12 +60,17 @@ fn some_never_move() {
         ("the model had to be loaded", cold, Api::OllamaChat, None),
         ("content came", Bench::new(vec![loaded()]), Api::OllamaChat, Some(Input::FirstContent(1))),
         ("needs no slot", Bench::new(vec![loaded()]), Api::OllamaShow, None),
+        ("is not streamed", Bench::new(vec![loaded()]), Api::Embeddings, None),
         ("has ended", Bench::new(vec![loaded()]), Api::OllamaChat, Some(Input::Finish(1, Ending::Broke))),
         ("has left", Bench::new(vec![loaded()]), Api::OllamaChat, Some(Input::Leave(1))),
         ("this node stops", Bench::new(vec![loaded()]), Api::OllamaChat, Some(Input::Drain)),
     ] {
         let asked = bench.now;
-        assert_eq!(told_as(bench.arrive_with(1, Ask { api, ..ask(&["m"], asked) })), "a/0", "{name}");
+        assert_eq!(
+            told_as(bench.arrive_with(1, Ask { api, streams: api != Api::Embeddings, ..ask(&["m"], asked) })),
+            "a/0",
+            "{name}"
+        );
         bench.backends([vec![loaded()], others()].concat());
         input.into_iter().for_each(|input| bench.handle(input));
         bench.pass(SECOND * 3600);
@@ -169,4 +174,16 @@ fn a_probe_waits_for_others_by_design() {
     bench.finish(1, Ending::Answered);
     bench.pass(SECOND * 20);
     assert_eq!(moves(&mut bench), [2], "nothing is left to wait for");
+}
+
+#[test]
+fn a_long_prompt_may_take_longer() {
+    let mut bench = Bench::new(vec![told("a", 4, &["m*"])]);
+    let long = Ask { estimated_tokens: 6000, ..ask(&["m"], bench.now) };
+    assert_eq!(told_as(bench.arrive_with(1, long)), "a/0");
+    bench.backends(vec![told("a", 4, &["m*"]), told("b", 4, &["m"])]);
+    bench.pass(SECOND * 115);
+    assert!(moves(&mut bench).is_empty(), "20 s, and 100 s for 5000 tokens more");
+    bench.pass(SECOND * 10);
+    assert_eq!(moves(&mut bench), [1]);
 }
