@@ -2,6 +2,7 @@
 //! kept as bytes.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use dialect::Failure;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use proto::{Api, BackendKind, BackendState, Dialect, Model, ModelName};
 use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
 
 use crate::door::not_allowed;
 use crate::reply::{self, Reply};
@@ -167,7 +169,7 @@ fn tag(backend: &BackendState, model: &Model, node: &str) -> Value {
             "model": model.id,
             "modified_at": model.modified_at.as_deref().unwrap_or(LONG_AGO),
             "size": model.size.unwrap_or(0),
-            "digest": model.digest.as_deref().unwrap_or(""),
+            "digest": digest(backend, model),
             "details": details(model),
             "capabilities": model.capabilities.iter().map(|capability| capability.as_str()).collect::<Vec<_>>(),
         }),
@@ -177,6 +179,20 @@ fn tag(backend: &BackendState, model: &Model, node: &str) -> Value {
         details.insert("fleet_backend".to_owned(), json!(backend.id.as_str()));
     }
     entry
+}
+
+/// 64 hexadecimal digits that stay with a model. Where its server has none, those of what is known of it: not of its file,
+/// but Ollama's own command line cannot list a model without (it cuts the first twelve off, seen with 0.33).
+fn digest(backend: &BackendState, model: &Model) -> String {
+    if let Some(digest) = &model.digest {
+        return digest.clone();
+    }
+    let known = (backend.kind.as_str(), &model.id, model.size, &model.quantization, &model.parameter_size);
+    let hash = Sha256::digest(format!("{known:?}").as_bytes());
+    hash.iter().fold(String::with_capacity(64), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 fn details(model: &Model) -> Value {
@@ -204,7 +220,7 @@ fn running(backend: &BackendState, model: &Model, node: &str) -> Option<Value> {
         "name": model.id,
         "model": model.id,
         "size": loaded.size.or(model.size).unwrap_or(0),
-        "digest": model.digest.as_deref().unwrap_or(""),
+        "digest": digest(backend, model),
         "details": details,
         "expires_at": loaded.expires_at.as_deref().unwrap_or(FOR_EVER),
         "size_vram": loaded.size_vram.unwrap_or(0),

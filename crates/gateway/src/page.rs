@@ -36,14 +36,13 @@ pub(crate) fn status(status: &StatusView) -> String {
     format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta http-equiv=\"refresh\" content=\"5\">\
          <meta name=\"viewport\" content=\"width=device-width\"><title>Herd on {name}</title><style>{STYLE}</style>\
-         <h1>Herd on {name}</h1><p>{reason} {in_flight} at work, {queued} waiting, {models} models.{servers}\
+         <h1>Herd on {name}</h1><p>{reason} {in_flight} at work, {queued} waiting.{servers}\
          <h2>Use it</h2><pre>export OLLAMA_HOST={base}\nexport OPENAI_BASE_URL={base}/v1</pre>\
          <p>More: <code>herd status</code>, <code>herd traces</code>, <code>herd why ID</code>. Herd {version}.</html>",
         name = escaped(&status.name),
         reason = escaped(&status.share.reason),
         in_flight = status.in_flight,
         queued = status.queued,
-        models = status.models,
         base = escaped(&format!("http://{}", status.listening.first().map_or("localhost:11435", String::as_str))),
         version = escaped(&status.version),
     )

@@ -36,6 +36,9 @@ pub struct Settings {
     pub ollama: Option<String>,
     /// Inference servers that the owner named, `url[?slots=N&name=X]`, at most 64. `FLEET_BACKENDS`
     pub backends: Vec<String>,
+    /// Whether inference servers are looked for at their usual ports. Off: only those that were named are used.
+    /// `FLEET_LOCAL_DISCOVERY`
+    pub local_discovery: bool,
     /// Whether models that an Ollama serves from elsewhere are listed and used. `FLEET_CLOUD_MODELS`
     pub cloud_models: bool,
     /// Requests that may wait for a slot; the next one is refused. `FLEET_QUEUE_SIZE`
@@ -179,6 +182,12 @@ impl Settings {
                 "",
                 "Further inference servers: url[?slots=N&name=X], comma between.",
                 parse::list,
+            )?,
+            local_discovery: r.read(
+                "FLEET_LOCAL_DISCOVERY",
+                "on",
+                "Whether inference servers are looked for at their usual ports; off: only named ones are used.",
+                parse::on_off,
             )?,
             cloud_models: r.read(
                 "FLEET_CLOUD_MODELS",

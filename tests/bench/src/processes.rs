@@ -202,8 +202,7 @@ impl Programs {
             let name = if index == 0 { "stub".to_owned() } else { format!("stub{index}") };
             command.args(["--backend", &format!("http://{stub}?slots=4096&name={name}")]);
         }
-        command.env("FLEET_MDNS", "off").env("FLEET_MESH_PORT", "0");
-        command.env("FLEET_NODE_OLLAMA_HOST", address(sockets::free_port()?).to_string());
+        command.env("FLEET_LOCAL_DISCOVERY", "off");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(folder.join("stderr"))?);
         let since = clock::now_ns();
         let mut process = Process::spawn("herd", &mut command, port)?;

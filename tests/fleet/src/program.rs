@@ -161,10 +161,10 @@ impl Herd {
         let dir = tempfile::tempdir().expect("a temporary directory can be made");
         // Not in the data directory, of which tests look at every file.
         let said = tempfile::NamedTempFile::new().expect("a temporary file can be made");
-        // Nobody listens on port 9 here, so the Ollama of the machine that runs the tests is left alone.
+        // The inference servers of the machine that runs the tests are left alone.
         let mut command = Command::new(binary("herd"));
         command.args(["serve", "--port", &port.to_string()]).env("FLEET_DATA_DIR", dir.path());
-        command.env("FLEET_NODE_OLLAMA_HOST", "127.0.0.1:9").env("FLEET_MDNS", "off").env("FLEET_NODE_ID", "box");
+        command.env("FLEET_LOCAL_DISCOVERY", "off").env("FLEET_NODE_ID", "box");
         command.env("FLEET_BACKENDS", backends.join(",")).envs(vars.iter().copied());
         command.stderr(said.reopen().expect("a file that was just made can be opened"));
         let mut program = Program(command.spawn().expect("herd can be started"));

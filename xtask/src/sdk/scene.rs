@@ -95,8 +95,8 @@ impl Scene {
                 herd.env_remove(name);
             }
         }
-        // An Ollama of this machine is none of the tests' business: nothing listens on port 9.
-        herd.env("FLEET_MDNS", "off").env("FLEET_NODE_OLLAMA_HOST", "127.0.0.1:9");
+        // The servers of this machine are none of the tests' business.
+        herd.env("FLEET_LOCAL_DISCOVERY", "off");
         herd.stdin(Stdio::null()).stdout(file.try_clone().context("sharing the log")?).stderr(file);
         let mut herd = Process::start(&mut herd)?;
         let door = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
