@@ -110,8 +110,22 @@ async fn an_answer_cut_inside_a_record_still_ends_in_a_well_formed_one() {
     client.until("\"mess").await;
     drop(upstream);
     let rest = client.rest().await;
-    let last = rest.lines().find(|line| line.starts_with("{\"error\":")).expect("an error line of its own");
-    assert!(last.contains("closed the connection"), "{rest}");
+    // What ends the stream comes in a chunk of its own, which must begin with the end of the cut line.
+    assert!(rest.contains("\r\n\n{\"error\":") && rest.contains("closed the connection"), "{rest:?}");
+    assert_eq!(house.end(1).await[0].outcome, Outcome::Incomplete);
+}
+
+#[tokio::test]
+async fn a_stream_that_just_stops_is_not_taken_for_a_whole_one() {
+    let backend = Backend::new().await;
+    let house = House::new(&[&backend], LONG, PLENTY).await;
+    let mut client = house.ask("/v1/chat/completions", CHAT_SSE).await;
+    let mut upstream = backend.accept().await;
+    upstream.until("hi\"}]}").await;
+    let content = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"x\"}}]}\n\n";
+    upstream.send(&format!("{SSE}{}0\r\n\r\n", chunk(content))).await;
+    let rest = client.rest().await;
+    assert!(rest.contains("data: {\"error\":") && !rest.contains("[DONE]"), "{rest}");
     assert_eq!(house.end(1).await[0].outcome, Outcome::Incomplete);
 }
 
