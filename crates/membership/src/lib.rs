@@ -1,0 +1,1 @@
+//! Decides who is alive and who leads.

@@ -1,0 +1,1 @@
+//! Carries messages and HTTP between authenticated nodes.
