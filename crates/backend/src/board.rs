@@ -227,6 +227,7 @@ fn state(id: BackendId, place: &Place, sighting: &Sighting) -> BackendState {
         version: None,
         speaks: proto::ApiSet::NONE,
         slots: None,
+        most_loaded: None,
         ignores_model_name: false,
         models: Vec::new(),
     });
@@ -240,6 +241,7 @@ fn state(id: BackendId, place: &Place, sighting: &Sighting) -> BackendState {
         speaks: portrait.speaks,
         serves: dialect::served(portrait.kind, portrait.speaks),
         slots: place.slots.or(portrait.slots),
+        most_loaded: portrait.most_loaded,
         ignores_model_name: portrait.ignores_model_name,
         models: portrait.models,
     }
@@ -247,8 +249,20 @@ fn state(id: BackendId, place: &Place, sighting: &Sighting) -> BackendState {
 
 fn same(a: &BackendState, b: &BackendState) -> bool {
     // Taken apart, so that a new field cannot be forgotten here.
-    let BackendState { id, kind, address, link, version, health, speaks, serves, slots, ignores_model_name, models } =
-        a;
+    let BackendState {
+        id,
+        kind,
+        address,
+        link,
+        version,
+        health,
+        speaks,
+        serves,
+        slots,
+        most_loaded,
+        ignores_model_name,
+        models,
+    } = a;
     *id == b.id
         && *kind == b.kind
         && *address == b.address
@@ -258,6 +272,7 @@ fn same(a: &BackendState, b: &BackendState) -> bool {
         && *speaks == b.speaks
         && *serves == b.serves
         && *slots == b.slots
+        && *most_loaded == b.most_loaded
         && *ignores_model_name == b.ignores_model_name
         && same_models(models, &b.models)
 }

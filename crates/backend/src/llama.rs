@@ -151,6 +151,7 @@ impl Llama {
             version: self.version.clone(),
             speaks,
             slots: self.slots,
+            most_loaded: None,
             ignores_model_name: !self.is_router,
             models: self.models.clone(),
         })

@@ -54,6 +54,7 @@ impl LmStudio {
                 Edition::V0 => speaks,
             },
             slots: entries.iter().filter_map(|entry| number(instance(entry)?, "parallel")?.try_into().ok()).min(),
+            most_loaded: None,
             ignores_model_name: false,
             models: in_order(entries.iter().take(MAX_MODELS).filter_map(|entry| self.edition.model(entry))),
         }

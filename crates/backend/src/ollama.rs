@@ -149,6 +149,7 @@ impl Ollama {
             version: Some(self.version.clone()),
             speaks: self.speaks,
             slots: None,
+            most_loaded: None,
             ignores_model_name: false,
             models: self.models(),
         }

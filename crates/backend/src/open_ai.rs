@@ -60,6 +60,7 @@ impl OpenAi {
             version: self.version.clone(),
             speaks: self.speaks,
             slots: None,
+            most_loaded: None,
             ignores_model_name: false,
             models: self.models.clone(),
         }

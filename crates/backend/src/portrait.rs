@@ -15,6 +15,7 @@ pub(crate) struct Portrait {
     pub(crate) version: Option<String>,
     pub(crate) speaks: ApiSet,
     pub(crate) slots: Option<u32>,
+    pub(crate) most_loaded: Option<u32>,
     pub(crate) ignores_model_name: bool,
     /// Sorted by name, without doubles.
     pub(crate) models: Vec<Model>,
@@ -30,6 +31,7 @@ pub(crate) fn bare(id: &str) -> Option<Model> {
         id: id.to_owned(),
         digest: None,
         size: None,
+        weights: None,
         quantization: None,
         family: None,
         parameter_size: None,
@@ -96,6 +98,7 @@ fn same_model(a: &Model, b: &Model) -> bool {
         name,
         id,
         digest,
+        weights,
         size,
         quantization,
         family,
@@ -109,6 +112,7 @@ fn same_model(a: &Model, b: &Model) -> bool {
     *name == b.name
         && *id == b.id
         && *digest == b.digest
+        && *weights == b.weights
         && *size == b.size
         && *quantization == b.quantization
         && *family == b.family

@@ -158,6 +158,8 @@ pub struct Model {
     pub id: String,
     /// 64 hexadecimal digits that tell two models of one name apart; `None` where the backend has no such thing.
     pub digest: Option<String>,
+    /// 64 hexadecimal digits that tell files of weights apart, where told: names on one file share what is in memory.
+    pub weights: Option<String>,
     /// Bytes on disk, where told.
     pub size: Option<u64>,
     /// For instance `Q4_K_M`.
@@ -212,6 +214,8 @@ pub struct BackendState {
     pub serves: ApiSet,
     /// Requests that it works on at once per model: what it says, or what the owner said. `None`: to be learnt.
     pub slots: Option<u32>,
+    /// Models that it holds in memory at once: what it says, or what the owner said. `None`: to be learnt.
+    pub most_loaded: Option<u32>,
     /// Whether a single model answers to every name (llama-server ignores the name it is asked for).
     pub ignores_model_name: bool,
     /// Its models, sorted by name. Kept as last seen while it is not up.

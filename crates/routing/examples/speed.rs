@@ -88,6 +88,7 @@ fn router(backends: usize, models: usize, slots: u32) -> Router {
         id: format!("some-model:{number}b"),
         digest: None,
         size: None,
+        weights: None,
         quantization: None,
         family: None,
         parameter_size: None,
@@ -107,6 +108,7 @@ fn router(backends: usize, models: usize, slots: u32) -> Router {
         speaks: ApiSet::of(&Api::ALL),
         serves: ApiSet::of(&Api::ALL),
         slots: Some(slots),
+        most_loaded: None,
         ignores_model_name: false,
         models: (0..models).map(model).collect(),
     };

@@ -18,6 +18,7 @@ fn report(kind: Option<BackendKind>, health: Health) -> Report {
         version: None,
         speaks: ApiSet::NONE,
         slots: Some(1),
+        most_loaded: None,
         ignores_model_name: false,
         models: Vec::new(),
     });

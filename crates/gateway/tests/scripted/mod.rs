@@ -152,6 +152,7 @@ impl House {
                 speaks: ApiSet::of(&Api::ALL),
                 serves: ApiSet::of(&Api::ALL),
                 slots: None,
+                most_loaded: None,
                 ignores_model_name: false,
                 models: Vec::new(),
             })
