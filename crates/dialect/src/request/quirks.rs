@@ -148,12 +148,18 @@ const OPENAI: Quirks = Quirks {
 };
 
 /// What to speak to a backend for a `client` call, which itself answers the calls in `speaks`; `None` where there is no
-/// way. The client's own call where the backend knows it: what passes through loses nothing.
+/// way.
+///
+/// The client's own call where the backend knows it: what passes through loses nothing. Ollama's `/v1` is the exception:
+/// it takes no `num_ctx` and no `keep_alive`, ignores `tool_choice` and `max_completion_tokens`, and when its engine dies
+/// the stream just stops, so it is spoken to in its own words.
 pub fn way(client: Api, kind: BackendKind, speaks: ApiSet) -> Option<Api> {
-    if speaks.has(client) {
-        return Some(client);
+    let translated = upstream(client, kind).filter(|upstream| *upstream != client && speaks.has(*upstream));
+    match translated {
+        Some(own) if kind == BackendKind::Ollama => Some(own),
+        _ if speaks.has(client) => Some(client),
+        other => other,
     }
-    upstream(client, kind).filter(|upstream| *upstream != client && speaks.has(*upstream))
 }
 
 /// The calls that a backend can be used for, directly or translated.
