@@ -4,7 +4,7 @@ mod scripted;
 
 use std::time::Duration;
 
-use proto::Outcome;
+use proto::{BackendKind, Outcome};
 use scripted::{Backend, DONE, House, LINE, NDJSON, SSE, chunk, whole};
 
 const LONG: Duration = Duration::from_secs(3600);
@@ -36,7 +36,7 @@ async fn after_heartbeats_a_failure_is_a_record_of_the_stream() {
         [("/api/chat", "{\"error\":"), ("/v1/chat/completions", "data: {\"error\":"), ("/v1/messages", "event: error")]
     {
         let backend = Backend::new().await;
-        let house = House::new(&[&backend], Duration::from_millis(50), PLENTY).await;
+        let house = House::of(BackendKind::Vllm, &[&backend], Duration::from_millis(50), PLENTY).await;
         let mut client = house.ask(path, CHAT_SSE).await;
         let upstream = backend.accept().await;
         client.until("\r\n\r\n").await;
@@ -50,7 +50,7 @@ async fn after_heartbeats_a_failure_is_a_record_of_the_stream() {
 #[tokio::test]
 async fn a_record_without_content_is_held_back_and_can_be_retried() {
     let (first, second) = (Backend::new().await, Backend::new().await);
-    let house = House::new(&[&first, &second], LONG, PLENTY).await;
+    let house = House::of(BackendKind::Vllm, &[&first, &second], LONG, PLENTY).await;
     let mut client = house.ask("/v1/chat/completions", CHAT_SSE).await;
     let mut upstream = first.accept().await;
     upstream.until("hi\"}]}").await;
@@ -118,7 +118,7 @@ async fn an_answer_cut_inside_a_record_still_ends_in_a_well_formed_one() {
 #[tokio::test]
 async fn a_stream_that_just_stops_is_not_taken_for_a_whole_one() {
     let backend = Backend::new().await;
-    let house = House::new(&[&backend], LONG, PLENTY).await;
+    let house = House::of(BackendKind::Vllm, &[&backend], LONG, PLENTY).await;
     let mut client = house.ask("/v1/chat/completions", CHAT_SSE).await;
     let mut upstream = backend.accept().await;
     upstream.until("hi\"}]}").await;

@@ -96,10 +96,12 @@ fn a_backend_killed_in_mid_stream_ends_in_an_error_of_the_clients_dialect() {
     {
         let fake = Fake::start(&["--models", "tiny-loop", "--token-ms", "5"]);
         let herd = Herd::start(&[&fake.url]);
-        let body = json!({
-            "model": "tiny-loop", "stream": true, "prompt": "hi", "input": "hi", "max_tokens": 100_000,
-            "messages": [{ "role": "user", "content": "hi" }],
-        });
+        let mut body = json!({ "model": "tiny-loop", "stream": true, "max_tokens": 100_000 });
+        match path {
+            "/api/generate" | "/v1/completions" => body["prompt"] = json!("hi"),
+            "/v1/responses" => body["input"] = json!("hi"),
+            _ => body["messages"] = json!([{ "role": "user", "content": "hi" }]),
+        }
         let mut stream = exchange(&herd.at(path), &body);
         assert_eq!(stream.status(), 200, "{path}");
         let sign = match path {

@@ -135,12 +135,17 @@ pub(crate) struct House {
 }
 
 impl House {
-    /// A door in front of `backends` that holds headers back for `hold` and keeps `bodies` bytes of bodies.
+    /// A door in front of Ollamas that holds headers back for `hold` and keeps `bodies` bytes of bodies.
     pub(crate) async fn new(backends: &[&Backend], hold: Duration, bodies: u64) -> House {
+        House::of(BackendKind::Ollama, backends, hold, bodies).await
+    }
+
+    /// As [`House::new`], in front of backends of that `kind`, which speak every call.
+    pub(crate) async fn of(kind: BackendKind, backends: &[&Backend], hold: Duration, bodies: u64) -> House {
         let states = backends.iter().enumerate().map(|(at, backend)| {
             Arc::new(BackendState {
                 id: BackendId::new(format!("b{at}")),
-                kind: BackendKind::Ollama,
+                kind,
                 address: Address {
                     host: "127.0.0.1".to_owned(),
                     port: backend.address().port(),
