@@ -4,6 +4,7 @@
 
 mod bad_body;
 mod field;
+mod fingerprint;
 mod own;
 mod prompt;
 mod values;
@@ -12,6 +13,7 @@ use std::ops::Range;
 
 pub use bad_body::BadBody;
 use field::Field;
+pub use fingerprint::fingerprint;
 use own::Cuts;
 use prompt::{Prompt, measured};
 use values::{is_form, metadata, number, options, strings};
@@ -44,8 +46,12 @@ pub struct Scan {
     pub stream: Option<bool>,
     /// The bytes of the value of top-level `keep_alive`.
     pub keep_alive: Option<Range<usize>>,
-    /// The bytes of top-level `options`, when an object.
-    pub options: Option<Range<usize>>,
+    /// Where things stand in top-level `options`.
+    pub options: OptionsAt,
+    /// The bytes of the value of top-level `shift`, when `false`: Ollama loads the model again for it.
+    pub shift: Option<Range<usize>>,
+    /// Top-level `truncate`, when true or false.
+    pub truncate: Option<bool>,
     /// `options.num_ctx` in tokens, fractions cut off; a negative one counts as absent.
     pub num_ctx: Option<u64>,
     /// The most tokens that the answer may have: the largest of `max_tokens`, `max_completion_tokens`, `max_output_tokens`
@@ -57,8 +63,14 @@ pub struct Scan {
     pub tags: Vec<String>,
     /// Top-level `user`, when of at most 256 bytes.
     pub user: Option<String>,
+    /// What stays the same over the turns of one conversation, as a [`fingerprint`]: `prompt_cache_key`, or else
+    /// `metadata.user_id`.
+    pub session: Option<u64>,
+    /// A [`fingerprint`] of what stands before the model's first word: the instructions and everything up to the first
+    /// message of the user; the same for all turns of a conversation. `None` where there is no prompt.
+    pub opening: Option<u64>,
     /// Bytes of all strings that the model will read (under `messages`, `prompt`, `input`, `system`, `instructions` and
-    /// `suffix`), escapes undone, without images, sound and files in base64.
+    /// `suffix`), escapes undone, without images, sound and files in base64; and of `tools` as they are written.
     pub text_bytes: u64,
     /// Images: elements of Ollama's `images`, OpenAI's `image_url` and `input_image` parts, Anthropic's `image` blocks.
     pub images: u32,
@@ -74,6 +86,23 @@ pub struct Scan {
     /// What to cut out of the body so that `fallback_models` and `metadata.tags`, when arrays, are gone, and all of
     /// `metadata` when nothing else is in it. In order, without overlaps, commas included.
     pub own: Vec<Range<usize>>,
+}
+
+/// Where things stand in `options`, so that what Ollama would load a model again for can be written over.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct OptionsAt {
+    /// Whether there are `options` of any type.
+    pub is_given: bool,
+    /// Where they begin, when an object.
+    pub object: Option<usize>,
+    /// Whether that object has no members.
+    pub is_empty: bool,
+    /// The bytes of the value, when `null`.
+    pub null: Option<Range<usize>>,
+    /// The bytes of the value of `num_ctx`.
+    pub num_ctx: Option<Range<usize>>,
+    /// Options that describe a machine, with the bytes of their values, unless `null`; at most eight.
+    pub machine: Vec<(&'static str, Range<usize>)>,
 }
 
 /// Reads the whole `body`. With `legacy_name`, the model may be called `name`, as in Ollama's older management calls.
@@ -189,7 +218,28 @@ impl Scanning {
                 strings(reader, 2, MOST_FALLBACKS, u64::MAX, &mut scan.fallback_models)?;
                 return Ok(!array);
             }
-            Field::Metadata => return Ok(metadata(reader, &mut scan.tags, inner)?),
+            Field::Metadata => return Ok(metadata(reader, scan, inner)?),
+            Field::Session => {
+                if reader.peek() == Some(b'"') {
+                    scan.session = Some(fingerprint(0, reader.string()?.raw));
+                } else {
+                    reader.value(1)?;
+                }
+            }
+            Field::Shift => {
+                let is_false = reader.peek() == Some(b'f');
+                let value = reader.value(1)?;
+                scan.shift = is_false.then_some(value);
+            }
+            Field::Truncate => {
+                let first = reader.peek();
+                reader.value(1)?;
+                scan.truncate = match first {
+                    Some(b't') => Some(true),
+                    Some(b'f') => Some(false),
+                    _ => scan.truncate,
+                };
+            }
             Field::User => {
                 if reader.peek() == Some(b'"') {
                     let user = reader.string()?;
@@ -207,12 +257,15 @@ impl Scanning {
                     reader.value(1)?;
                     return Ok(true);
                 }
+                let start = reader.at();
                 reader.enter();
                 let mut first = true;
                 while reader.next_element(&mut first)? {
                     reader.value(2)?;
                 }
                 scan.tools = !first;
+                // Templates write tools out much as they came.
+                scan.text_bytes += (reader.at() - start) as u64;
             }
             Field::Format => scan.structured |= is_form(reader, 1)?,
             Field::FormatInside => {
@@ -241,6 +294,10 @@ impl Scanning {
 /// Adds what was measured under `field` to the whole.
 fn add(scan: &mut Scan, field: Field, prompt: &Prompt) {
     scan.text_bytes += prompt.text_bytes;
+    if let Some(opening) = prompt.opening {
+        // Independent of which field comes first.
+        scan.opening = Some(scan.opening.unwrap_or(0) ^ fingerprint(field as u64 + 1, &opening.to_le_bytes()));
+    }
     scan.images = scan.images.saturating_add(prompt.images);
     if matches!(field, Field::Messages | Field::Input) {
         scan.messages = scan.messages.saturating_add(prompt.elements);

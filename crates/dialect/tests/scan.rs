@@ -78,6 +78,51 @@ fn bad_bodies_are_told_apart() {
 }
 
 #[test]
+fn what_would_load_a_model_again_is_found() {
+    let body = r#"{"model":"m","shift":false,"truncate":false,
+        "options":{"num_gpu":1,"num_thread":null,"use_mmap":true,"temperature":1,"num_ctx":null}}"#;
+    let scan = scanned(body);
+    let machine: Vec<_> = scan.options.machine.iter().map(|(name, at)| (*name, &body[at.clone()])).collect();
+    assert_eq!(machine, [("num_gpu", "1"), ("use_mmap", "true")]);
+    assert_eq!(scan.options.num_ctx.map(|at| &body[at]), Some("null"));
+    assert_eq!((scan.shift.map(|at| &body[at]), scan.truncate, scan.num_ctx), (Some("false"), Some(false), None));
+    let scan = scanned(r#"{"model":"m","options":{},"shift":true}"#);
+    assert!(scan.options.is_empty && scan.options.is_given && scan.shift.is_none());
+    let body = r#"{"model":"m","options":null}"#;
+    assert_eq!(scanned(body).options.null.map(|at| &body[at]), Some("null"));
+    assert!(!scanned(r#"{"model":"m"}"#).options.is_given);
+    assert!(scanned(r#"{"model":"m","options":7}"#).options.is_given);
+    let many = format!(r#"{{"options":{{{}"num_gpu":1}}}}"#, r#""num_gpu":1,"#.repeat(100));
+    assert_eq!(scanned(&many).options.machine.len(), 8);
+}
+
+#[test]
+fn turns_of_one_conversation_open_alike() {
+    let opening = |body: &str| scanned(body).opening.unwrap();
+    let first = opening(r#"{"system":"s","messages":[{"role":"user","content":"hi"}]}"#);
+    for same in [
+        r#"{"system":"s","messages":[{"role":"user","content":"hi"},{"role":"assistant","content":"ho"}]}"#,
+        r#"{"messages":[{"role":"user","content":"hi"},{"role":"user","content":"x"}],"system":"s","stream":true}"#,
+    ] {
+        assert_eq!(opening(same), first, "{same}");
+    }
+    for other in [
+        r#"{"system":"t","messages":[{"role":"user","content":"hi"}]}"#,
+        r#"{"messages":[{"role":"user","content":"hi"}]}"#,
+        r#"{"system":"s","messages":[{"role":"user","content":"ho"}]}"#,
+    ] {
+        assert_ne!(opening(other), first, "{other}");
+    }
+    let with_system = r#"{"messages":[{"role":"system","content":"s"},{"role":"user","content":"hi"}]}"#;
+    let later = r#"{"messages":[{"role":"system","content":"s"},{"role":"user","content":"hi"},{"role":"tool"}]}"#;
+    assert_eq!(opening(with_system), opening(later));
+    assert_eq!(scanned(r#"{"model":"m"}"#).opening, None);
+    let key = |body: &str| scanned(body).session;
+    let one = key(r#"{"prompt_cache_key":"k"}"#);
+    assert!(one.is_some() && one == key(r#"{"metadata":{"user_id":"k"}}"#) && one != key(r#"{"prompt_cache_key":"l"}"#));
+}
+
+#[test]
 fn facts_for_placement_are_found() {
     let body = r#"{"stream":false,"keep_alive":"5m","options":{"num_ctx":8192.7,"num_predict":-1,"stop":["x"]},
         "max_tokens":100,"max_completion_tokens":300,"fallback_models":["a",1,"b"],"metadata":{"user_id":"u","tags":["t",2]},
@@ -86,12 +131,13 @@ fn facts_for_placement_are_found() {
     let scan = scanned(body);
     assert_eq!(scan.stream, Some(false));
     assert_eq!(&body[scan.keep_alive.unwrap()], "\"5m\"");
-    assert!(body[scan.options.unwrap()].ends_with("[\"x\"]}"));
+    assert_eq!(&body[scan.options.num_ctx.unwrap()], "8192.7");
+    assert!(body[scan.options.object.unwrap()..].starts_with("{\"num_ctx\"") && scan.session.is_some());
     assert_eq!((scan.num_ctx, scan.max_tokens), (Some(8192), Some(300)));
     assert_eq!(scan.fallback_models, ["a", "b"]);
     assert_eq!(scan.tags, ["t"]);
     assert_eq!(scan.user.as_deref(), Some("me"));
-    assert_eq!((scan.text_bytes, scan.images, scan.messages), (3 + 4 + 2 + 2, 1, 2));
+    assert_eq!((scan.text_bytes, scan.images, scan.messages), (3 + 4 + 2 + 2 + 21, 1, 2));
     assert!(scan.has_input && scan.tools && scan.structured);
 
     for (body, expected) in [

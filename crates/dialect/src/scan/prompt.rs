@@ -1,5 +1,6 @@
 //! Measures what a model will read: text, images, messages.
 
+use super::fingerprint;
 use crate::reader::{Fault, Reader, Str, Visit};
 
 /// The size of a value that goes into the prompt.
@@ -13,6 +14,8 @@ pub(super) struct Prompt {
     pub(super) elements: u32,
     /// Whether it is a string, an array or an object with anything in it.
     pub(super) filled: bool,
+    /// A fingerprint of its strings up to the end of the first element whose role is `user`.
+    pub(super) opening: Option<u64>,
 }
 
 /// Reads one value that goes into the prompt; `images` when it is a list of bare images.
@@ -41,6 +44,8 @@ enum Key {
     Data,
     /// What kind of part, or of source, this is.
     Type,
+    /// Who speaks.
+    Role,
 }
 
 #[derive(Default)]
@@ -56,6 +61,9 @@ struct Meter {
     source: Option<usize>,
     source_bytes: u64,
     source_is_text: bool,
+    /// Whether the element being read is the user's, and whether one such has ended.
+    is_users: bool,
+    is_opened: bool,
 }
 
 impl Meter {
@@ -80,6 +88,7 @@ impl Visit for Meter {
             b"source" => Key::Source,
             b"data" => Key::Data,
             b"type" => Key::Type,
+            b"role" => Key::Role,
             _ => Key::Other,
         };
     }
@@ -88,6 +97,10 @@ impl Visit for Meter {
         self.element(depth);
         self.prompt.filled |= !string.raw.is_empty();
         let key = std::mem::take(&mut self.key);
+        if !self.is_opened {
+            self.is_users |= key == Key::Role && depth == 2 && string.raw == b"user";
+            self.prompt.opening = Some(fingerprint(self.prompt.opening.unwrap_or(0), string.raw));
+        }
         if self.hidden.is_some() {
             return;
         }
@@ -128,6 +141,9 @@ impl Visit for Meter {
 
     fn close(&mut self, depth: usize) {
         self.key = Key::Other;
+        if depth == 1 {
+            self.is_opened |= std::mem::take(&mut self.is_users);
+        }
         if self.hidden == Some(depth) {
             (self.hidden, self.images) = (None, None);
         }

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use super::Scan;
 use super::own::Cuts;
+use super::{OptionsAt, Scan, fingerprint};
 use crate::reader::{Fault, Reader};
 
 /// The most tags that are kept; more are cut out of the body and forgotten.
@@ -11,35 +11,56 @@ const MOST_TAGS: usize = 32;
 /// The longest tag that is kept, in bytes.
 const LONGEST_TAG: u64 = 128;
 
+/// Names of options that describe a machine and make Ollama load the model again when they differ from what it was loaded
+/// with, or may (measured November 2026 on Ollama 0.33.0-rc2).
+const MACHINE: [&str; 8] =
+    ["num_gpu", "num_thread", "num_batch", "main_gpu", "use_mmap", "numa", "low_vram", "draft_num_predict"];
+
 /// Reads `options`.
 pub(super) fn options(reader: &mut Reader<'_>, scan: &mut Scan) -> Result<(), Fault> {
+    let start = reader.at();
     if reader.peek() != Some(b'{') {
+        let is_null = reader.peek() == Some(b'n');
         reader.value(1)?;
+        scan.options = OptionsAt { null: is_null.then(|| start..reader.at()), ..OptionsAt::default() };
+        scan.options.is_given = true;
         return Ok(());
     }
-    let start = reader.at();
     reader.enter();
+    let mut found = OptionsAt { object: Some(start), is_given: true, ..OptionsAt::default() };
     let mut first = true;
     while let Some(member) = reader.next_member(&mut first)? {
-        match &*member.key.text() {
-            "num_ctx" => scan.num_ctx = number(reader)?,
+        let name = member.key.text();
+        let is_null = reader.peek() == Some(b'n');
+        let from = reader.at();
+        match &*name {
+            "num_ctx" => {
+                scan.num_ctx = number(reader)?;
+                found.num_ctx = Some(from..reader.at());
+            }
             "num_predict" => {
                 let limit = number(reader)?;
                 scan.max_tokens = scan.max_tokens.max(limit);
             }
-            _ => {
+            name => {
                 reader.value(2)?;
+                let known = MACHINE.into_iter().find(|known| *known == name);
+                // Each once: JSON may repeat a name, but eight of them say all there is to say.
+                if let Some(known) = known.filter(|_| !is_null && found.machine.len() < MACHINE.len()) {
+                    found.machine.push((known, from..reader.at()));
+                }
             }
         }
     }
-    scan.options = Some(start..reader.at());
+    found.is_empty = first;
+    scan.options = found;
     Ok(())
 }
 
 /// Reads `metadata`; returns whether anything stays in it.
 pub(super) fn metadata(
     reader: &mut Reader<'_>,
-    tags: &mut Vec<String>,
+    scan: &mut Scan,
     inner: &mut Vec<Range<usize>>,
 ) -> Result<bool, Fault> {
     if reader.peek() != Some(b'{') {
@@ -50,12 +71,17 @@ pub(super) fn metadata(
     let (mut cuts, mut first) = (Cuts::default(), true);
     while let Some(member) = reader.next_member(&mut first)? {
         if member.key.text() == "tags" && reader.peek() == Some(b'[') {
-            strings(reader, 3, MOST_TAGS, LONGEST_TAG, tags)?;
+            strings(reader, 3, MOST_TAGS, LONGEST_TAG, &mut scan.tags)?;
             cuts.cut(member.start, reader.at());
+            continue;
+        }
+        if member.key.text() == "user_id" && reader.peek() == Some(b'"') {
+            let user = reader.string()?;
+            scan.session = scan.session.or(Some(fingerprint(0, user.raw)));
         } else {
             reader.value(2)?;
-            cuts.keep(member.start, reader.at(), inner);
         }
+        cuts.keep(member.start, reader.at(), inner);
     }
     let nothing_was_in_it = first;
     Ok(cuts.finish(inner) || nothing_was_in_it)
