@@ -9,6 +9,7 @@ mod error_text;
 mod failure;
 mod fields;
 mod heartbeat;
+mod keep_alive;
 mod multipart;
 mod reader;
 mod request;
@@ -22,6 +23,7 @@ pub use error_text::{error_text, reshape_error};
 pub use failure::{Cause, Failure};
 pub use fields::fields_markdown;
 pub use heartbeat::{heartbeat, stream_content_type};
+pub use keep_alive::keep_alive;
 pub use multipart::{boundary, multipart_model};
 pub use request::{
     Expect, ForcedTool, RenamedTool, Target, Translated, served, translate, translate_for, upstream, way,

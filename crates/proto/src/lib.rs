@@ -9,6 +9,7 @@ mod name;
 mod time;
 mod trace;
 pub mod view;
+mod wish;
 
 pub use api::{Api, ApiSet, Dialect};
 pub use backend::{Address, BackendKind, BackendState, Capability, Health, Link, Loaded, Model};
@@ -16,6 +17,7 @@ pub use id::{BackendId, RequestId};
 pub use name::ModelName;
 pub use time::{Clock, Moment};
 pub use trace::{Attempt, Candidate, Outcome, Trace};
+pub use wish::KeepAlive;
 
 /// The version of this Herd, as shown to people and other nodes.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
