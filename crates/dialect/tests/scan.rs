@@ -119,7 +119,9 @@ fn turns_of_one_conversation_open_alike() {
     assert_eq!(scanned(r#"{"model":"m"}"#).opening, None);
     let key = |body: &str| scanned(body).session;
     let one = key(r#"{"prompt_cache_key":"k"}"#);
-    assert!(one.is_some() && one == key(r#"{"metadata":{"user_id":"k"}}"#) && one != key(r#"{"prompt_cache_key":"l"}"#));
+    assert!(
+        one.is_some() && one == key(r#"{"metadata":{"user_id":"k"}}"#) && one != key(r#"{"prompt_cache_key":"l"}"#)
+    );
 }
 
 #[test]

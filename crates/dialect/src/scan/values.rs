@@ -58,11 +58,7 @@ pub(super) fn options(reader: &mut Reader<'_>, scan: &mut Scan) -> Result<(), Fa
 }
 
 /// Reads `metadata`; returns whether anything stays in it.
-pub(super) fn metadata(
-    reader: &mut Reader<'_>,
-    scan: &mut Scan,
-    inner: &mut Vec<Range<usize>>,
-) -> Result<bool, Fault> {
+pub(super) fn metadata(reader: &mut Reader<'_>, scan: &mut Scan, inner: &mut Vec<Range<usize>>) -> Result<bool, Fault> {
     if reader.peek() != Some(b'{') {
         reader.value(1)?;
         return Ok(true);
