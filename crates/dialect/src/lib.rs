@@ -28,5 +28,5 @@ pub use multipart::{boundary, multipart_model};
 pub use request::{
     Expect, ForcedTool, RenamedTool, Target, Translated, served, translate, translate_for, upstream, way,
 };
-pub use scan::{BadBody, OptionsAt, Scan, Text, fingerprint, scan, scan_start};
+pub use scan::{BadBody, OptionsAt, Runner, Scan, Text, fingerprint, scan, scan_start};
 pub use watch::{End, Seen, Stats, StreamWatch};

@@ -7,6 +7,7 @@ mod field;
 mod fingerprint;
 mod own;
 mod prompt;
+mod runner;
 mod values;
 
 use std::ops::Range;
@@ -16,6 +17,7 @@ use field::Field;
 pub use fingerprint::fingerprint;
 use own::Cuts;
 use prompt::{Prompt, measured};
+pub use runner::Runner;
 use values::{is_form, metadata, number, options, strings};
 
 use crate::reader::{Fault, Member, Reader};
@@ -40,6 +42,8 @@ pub struct Text {
 /// last one counts, except for the model, which may be given once.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct Scan {
+    /// Where the object begins.
+    pub start: Option<usize>,
     /// Top-level `model`, or the older `name` where that was asked for and there is no `model` or an empty one.
     pub model: Option<Text>,
     /// Top-level `stream`, when true or false.
@@ -101,6 +105,8 @@ pub struct OptionsAt {
     pub null: Option<Range<usize>>,
     /// The bytes of the value of `num_ctx`.
     pub num_ctx: Option<Range<usize>>,
+    /// What to cut out so that there is no `num_ctx`, commas included.
+    pub num_ctx_cut: Vec<Range<usize>>,
     /// Options that describe a machine, with the bytes of their values, unless `null`; at most eight.
     pub machine: Vec<(&'static str, Range<usize>)>,
 }
@@ -111,7 +117,7 @@ pub fn scan(body: &[u8], legacy_name: bool) -> Result<Scan, BadBody> {
     reader.skip_space();
     match reader.peek() {
         None => return Err(BadBody::Empty),
-        Some(b'{') => reader.enter(),
+        Some(b'{') => {}
         Some(_) => {
             let found = go_kind(&reader);
             reader.value(0)?;
@@ -119,6 +125,8 @@ pub fn scan(body: &[u8], legacy_name: bool) -> Result<Scan, BadBody> {
         }
     }
     let mut scanning = Scanning::default();
+    scanning.scan.start = Some(reader.at());
+    reader.enter();
     let mut cuts = Cuts::default();
     let mut first = true;
     while let Some(member) = reader.next_member(&mut first)? {

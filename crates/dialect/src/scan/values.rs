@@ -28,7 +28,7 @@ pub(super) fn options(reader: &mut Reader<'_>, scan: &mut Scan) -> Result<(), Fa
     }
     reader.enter();
     let mut found = OptionsAt { object: Some(start), is_given: true, ..OptionsAt::default() };
-    let mut first = true;
+    let (mut cuts, mut first) = (Cuts::default(), true);
     while let Some(member) = reader.next_member(&mut first)? {
         let name = member.key.text();
         let is_null = reader.peek() == Some(b'n');
@@ -37,6 +37,8 @@ pub(super) fn options(reader: &mut Reader<'_>, scan: &mut Scan) -> Result<(), Fa
             "num_ctx" => {
                 scan.num_ctx = number(reader)?;
                 found.num_ctx = Some(from..reader.at());
+                cuts.cut(member.start, reader.at());
+                continue;
             }
             "num_predict" => {
                 let limit = number(reader)?;
@@ -51,7 +53,9 @@ pub(super) fn options(reader: &mut Reader<'_>, scan: &mut Scan) -> Result<(), Fa
                 }
             }
         }
+        cuts.keep(member.start, reader.at(), &mut found.num_ctx_cut);
     }
+    cuts.finish(&mut found.num_ctx_cut);
     found.is_empty = first;
     scan.options = found;
     Ok(())
