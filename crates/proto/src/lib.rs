@@ -1,4 +1,5 @@
-//! The words all crates share: ids, units, API names, what is known of a backend, and the records people read.
+//! The words all crates share: ids, units, API names, what is known of a backend, the records people read, and
+//! the messages between nodes.
 //!
 //! Nothing here decides or does anything; types and the rules that make a value valid, no more.
 
@@ -6,15 +7,18 @@ mod api;
 mod backend;
 mod id;
 mod name;
+mod node;
 mod time;
 mod trace;
 pub mod view;
+pub mod wire;
 mod wish;
 
 pub use api::{Api, ApiSet, Dialect};
 pub use backend::{Address, BackendKind, BackendState, Capability, Health, Link, Loaded, Model};
 pub use id::{BackendId, RequestId};
 pub use name::ModelName;
+pub use node::{Epoch, Incarnation, NodeId, NotANodeId, Priority, Role};
 pub use time::{Clock, Moment};
 pub use trace::{Attempt, Candidate, Outcome, Trace};
 pub use wish::KeepAlive;
