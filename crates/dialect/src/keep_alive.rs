@@ -29,7 +29,7 @@ pub fn keep_alive(value: &[u8]) -> Result<Option<KeepAlive>, Failure> {
         Some(_) => std::str::from_utf8(value).ok().and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0).trunc(),
     };
     Ok(Some(match seconds {
-        seconds if seconds < 0.0 || seconds >= MOST => KeepAlive::Forever,
+        seconds if !(0.0..MOST).contains(&seconds) => KeepAlive::Forever,
         0.0 => KeepAlive::Unload,
         seconds => KeepAlive::For(Duration::from_secs_f64(seconds)),
     }))

@@ -31,7 +31,7 @@ use crate::metrics::Metrics;
 use crate::record::Record;
 use crate::reply::{self, Reply};
 use crate::upstream::Pool;
-use crate::{control, manage};
+use crate::{control, counting, manage};
 
 /// What the door will hold at most.
 #[derive(Clone, Debug)]
@@ -321,6 +321,11 @@ impl Worker {
         {
             exchange.record.end(Outcome::Completed, 200, None);
             return reply::full(StatusCode::OK, "application/json; charset=utf-8", shown);
+        }
+        if api == Api::CountTokens
+            && let Some(counted) = counting::answer(self, &mut exchange)
+        {
+            return counted;
         }
         let can_wait = exchange.streamed && dialect::heartbeat(api, "", 0).is_some();
         let mut search: Search = Box::pin(exchange.run());

@@ -10,11 +10,11 @@ mod request;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use dialect::{Cause, Failure, Text};
+use dialect::{Cause, Failure, Scan};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, StatusCode, request as parts};
 use hyper::body::Incoming;
-use proto::{Api, BackendId, ModelName, Outcome};
+use proto::{Api, BackendId, Dialect, KeepAlive, ModelName, Outcome};
 
 use crate::answer::Flow;
 use crate::body::{self, Received};
@@ -25,13 +25,15 @@ use crate::headers;
 use crate::record::Record;
 use crate::reply;
 use attempt::Attempted;
-use facts::{app, facts, tags};
+use facts::{app, facts, session, tags};
 
 /// Bytes of the longest model name that is looked for: ids of some servers are file paths. A longer one is refused, for it
 /// would go into headers, which many clients take 8 KiB of.
 const LONGEST_MODEL: usize = 1024;
 /// Tokens that an answer is taken to have when the request does not bound it.
 const ANSWER_TOKENS: u64 = 256;
+/// Tokens of the smallest context that is taken for a wish: Ollama loads a model with four tokens when asked for less.
+const LEAST_CONTEXT: u64 = 4;
 
 /// A request on its way.
 pub(crate) struct Exchange {
@@ -43,10 +45,10 @@ pub(crate) struct Exchange {
     /// The requested model, then the fallbacks, as the client wrote them.
     asked: Vec<String>,
     models: Vec<ModelName>,
-    /// Where the model's name stands in the body.
-    model_text: Option<Text>,
-    /// What no backend should see.
-    own: Vec<std::ops::Range<usize>>,
+    /// What the body says, and where.
+    pub(crate) scan: Scan,
+    keep_alive: Option<KeepAlive>,
+    session: Option<u64>,
     pub(crate) streamed: bool,
     /// Fields that have no effect where the request went, for `X-Fleet-Ignored`.
     ignored: String,
@@ -116,8 +118,8 @@ impl Exchange {
             Ok(received) => received,
             Err(failure) => return Err(Box::new((failure, record))),
         };
-        let facts = match facts(api, &parts.headers, &received) {
-            Ok(facts) => facts,
+        let mut scan = match facts(api, &parts.headers, &received) {
+            Ok(scan) => scan,
             Err(failure) => return Err(Box::new((failure, record))),
         };
         let payload = match received {
@@ -131,40 +133,74 @@ impl Exchange {
                 Payload::Flowing(Some((start, rest)), permit)
             }
         };
-        let Some(text) = facts.model else {
+        let Some(name) = scan.model.as_ref().map(|text| text.text.clone()).filter(|name| !name.is_empty()) else {
             return Err(Box::new((Failure::model_required(api), record)));
         };
-        if text.text.is_empty() {
-            return Err(Box::new((Failure::model_required(api), record)));
+        let keep_alive = match (&scan.keep_alive, api.dialect(), &payload) {
+            (Some(at), Dialect::Ollama, Payload::Kept(body, _)) => match dialect::keep_alive(&body[at.clone()]) {
+                Ok(wish) => wish,
+                Err(failure) => return Err(Box::new((failure, record))),
+            },
+            _ => None,
+        };
+        let mut asked = vec![name];
+        // Anthropic's own names mean "the best there is" here; whoever has a model of that name gets it.
+        if api.dialect() == Dialect::Anthropic && is_anthropics(&asked[0]) {
+            asked.extend(door.fleet().stand_in(&asked[0]).map(|model| model.to_string()));
         }
-        let mut asked = vec![text.text.clone()];
-        asked.extend(facts.fallback_models);
+        asked.append(&mut scan.fallback_models);
         if asked.iter().any(|name| name.len() > LONGEST_MODEL) {
             // Ollama's words for a name that cannot be one.
             return Err(Box::new((Failure::new(Cause::BadRequest, "invalid model name"), record)));
         }
         let app = app(&parts.headers);
         let trace = record.trace_mut();
-        trace.original_model = text.text.clone();
-        trace.model = text.text.clone();
-        trace.estimated_tokens = facts.text_bytes / 4 + facts.max_tokens.unwrap_or(ANSWER_TOKENS);
+        trace.original_model = asked[0].clone();
+        trace.model = asked[0].clone();
+        trace.estimated_tokens = scan.text_bytes / 4 + scan.max_tokens.unwrap_or(ANSWER_TOKENS);
         trace.app = app.as_deref().map(str::to_owned);
-        trace.tags = tags(facts.tags, &parts.headers, facts.user.as_deref());
+        trace.tags = tags(std::mem::take(&mut scan.tags), &parts.headers, scan.user.as_deref());
+        let models = asked.iter().map(|name| ModelName::new(name)).collect();
         Ok(Exchange {
             worker,
             api,
             path_and_query: parts.uri.path_and_query().map_or_else(|| api.path().to_owned(), ToString::to_string),
+            session: session(&parts.headers, &scan),
             headers: parts.headers,
             payload,
-            models: asked.iter().map(|name| ModelName::new(name)).collect(),
+            models,
             asked,
-            model_text: Some(text),
-            own: facts.own,
-            streamed: facts.stream.unwrap_or(api.streams_by_default()),
+            keep_alive,
+            streamed: scan.stream.unwrap_or(api.streams_by_default()),
+            scan,
             ignored: String::new(),
             app,
             record,
         })
+    }
+
+    /// The models asked for, in order of preference.
+    pub(crate) fn models(&self) -> &[ModelName] {
+        &self.models
+    }
+
+    fn ask(&self, failed: &[BackendId]) -> Ask {
+        Ask {
+            api: self.api,
+            models: self.models.clone(),
+            app: self.app.clone(),
+            estimated_tokens: self.record.trace().estimated_tokens,
+            text_bytes: self.scan.text_bytes,
+            images: self.scan.images,
+            max_tokens: self.scan.max_tokens,
+            context_wanted: self.scan.num_ctx.filter(|tokens| *tokens >= LEAST_CONTEXT),
+            cuts: self.api.dialect() == Dialect::Ollama && self.scan.truncate != Some(false),
+            keep_alive: self.keep_alive,
+            session: self.session,
+            excluded: failed.to_vec(),
+            streams: self.streamed,
+            arrived: self.record.arrived(),
+        }
     }
 
     /// Places the request and tries it until there is content, or nothing more to try.
@@ -172,16 +208,7 @@ impl Exchange {
         let mut last: Option<Wrong> = None;
         let mut failed: Vec<BackendId> = Vec::new();
         loop {
-            let ask = Ask {
-                api: self.api,
-                models: self.models.clone(),
-                app: self.app.clone(),
-                estimated_tokens: self.record.trace().estimated_tokens,
-                excluded: failed.clone(),
-                streams: self.streamed,
-                arrived: self.record.arrived(),
-            };
-            let placed = match self.worker.door().fleet().place(ask) {
+            let placed = match self.worker.door().fleet().place(self.ask(&failed)) {
                 Placing::Now(placed) => placed,
                 Placing::Later(placed) => placed.await,
             };
@@ -258,4 +285,9 @@ impl Exchange {
         self.record.end(outcome, status.as_u16(), Some(failure.message.clone()));
         Box::new(Refused { status, headers, body, failure, record: self.record })
     }
+}
+
+/// Whether `model` is one of Anthropic's own names, which Claude Code and its kin send whatever is behind the address.
+fn is_anthropics(model: &str) -> bool {
+    model.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("claude-"))
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dialect::Failure;
-use proto::{Api, BackendId, BackendState, Candidate, ModelName, Moment, Trace};
+use proto::{Api, BackendId, BackendState, Candidate, KeepAlive, ModelName, Moment, Trace};
 use tokio::sync::oneshot;
 
 /// The node behind a door. Called on the request path: nothing here may block.
@@ -24,6 +24,11 @@ pub trait Fleet: Send + Sync + 'static {
     fn suspect(&self, backend: &BackendId);
     /// The models of this backend may have changed.
     fn refresh(&self, backend: &BackendId);
+    /// How the tokens of a prompt for `model` can be counted: `text_bytes` of text and `images`.
+    fn count(&self, model: &ModelName, text_bytes: u64, images: u32) -> Count;
+    /// The model that answers for `asked`, a name of Anthropic's own (`claude-…`), where no backend has one of that name;
+    /// `None` where there is none.
+    fn stand_in(&self, asked: &str) -> Option<Arc<str>>;
     /// What people and scripts are shown, as JSON.
     fn view(&self, view: View) -> ViewFuture;
     /// Numbers for `/metrics`.
@@ -41,12 +46,37 @@ pub struct Ask {
     pub app: Option<Arc<str>>,
     /// Tokens of prompt and answer, roughly.
     pub estimated_tokens: u64,
+    /// Bytes of the prompt's text.
+    pub text_bytes: u64,
+    /// Images of the prompt.
+    pub images: u32,
+    /// The most tokens that the answer may have, where the client says.
+    pub max_tokens: Option<u64>,
+    /// The context that the client wants (`num_ctx`), in tokens.
+    pub context_wanted: Option<u64>,
+    /// Whether the client's dialect has a prompt that is too long cut in silence, rather than refused.
+    pub cuts: bool,
+    /// How long the client wishes the model to stay in memory.
+    pub keep_alive: Option<KeepAlive>,
+    /// What the requests of one conversation have in common, where it can be told.
+    pub session: Option<u64>,
     /// Backends that have failed this request.
     pub excluded: Vec<BackendId>,
     /// Whether the answer is streamed.
     pub streams: bool,
     /// When the request came in.
     pub arrived: Moment,
+}
+
+/// How tokens are counted without generating any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Count {
+    /// A backend that has the model counts them with its own tokenizer.
+    Backend,
+    /// No backend of the model can; this many, going by what was counted before.
+    Estimate(u64),
+    /// No backend has the model.
+    UnknownModel,
 }
 
 /// The answer to an [`Ask`].

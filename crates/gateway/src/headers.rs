@@ -26,6 +26,8 @@ pub(crate) const FALLBACK: HeaderName = HeaderName::from_static("x-fleet-fallbac
 pub(crate) const CONTEXT: HeaderName = HeaderName::from_static("x-fleet-context");
 /// `X-Fleet-Ignored`.
 pub(crate) const IGNORED: HeaderName = HeaderName::from_static("x-fleet-ignored");
+/// `X-Fleet-Estimated`: what in the answer was not counted but estimated.
+pub(crate) const ESTIMATED: HeaderName = HeaderName::from_static("x-fleet-estimated");
 /// `X-Fleet-Instance`: by this a Herd knows its own door and keeps away from another's.
 pub(crate) const INSTANCE: HeaderName = HeaderName::from_static("x-fleet-instance");
 /// `X-Herd-Tags`.

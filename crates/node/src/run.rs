@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use backend::{Handle, Watcher};
-use gateway::{Ask, Door, Ending, Fleet, Gauges, Limits, Placing, View, ViewError, ViewFuture};
-use proto::{BackendId, BackendState, Clock, Moment, Trace};
+use gateway::{Ask, Count, Door, Ending, Fleet, Gauges, Limits, Placing, View, ViewError, ViewFuture};
+use proto::{Api, BackendId, BackendState, Clock, ModelName, Moment, Trace};
 use store::Store;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
@@ -34,6 +34,8 @@ pub(crate) struct Node {
     pub(crate) watch: Handle,
     pub(crate) store: Store,
     pub(crate) backends: Arc<ArcSwap<Vec<Arc<BackendState>>>>,
+    /// The model that answers for Anthropic's names where the owner said nothing.
+    stand_in: Arc<ArcSwap<Option<Arc<str>>>>,
     pub(crate) listening: Vec<String>,
     pub(crate) stopping: CancellationToken,
     pub(crate) cores: usize,
@@ -96,6 +98,7 @@ async fn serve(
     let queue = routing::Settings { queue_size: settings.queue_size.get(), queue_wait: settings.queue_wait };
     let placer = Placer::new(queue, seed, clock);
     let known = Arc::new(ArcSwap::from_pointee(Vec::new()));
+    let stand_in = Arc::new(ArcSwap::from_pointee(None));
     let stopping = CancellationToken::new();
     // The door needs the node, and the news of backends need the door.
     let (news, mut told) = tokio::sync::watch::channel(Vec::new());
@@ -124,6 +127,7 @@ async fn serve(
         watch: watch.clone(),
         store,
         backends: known.clone(),
+        stand_in: stand_in.clone(),
         listening,
         stopping: stopping.clone(),
         cores,
@@ -157,6 +161,7 @@ async fn serve(
                         }
                         let backends: Vec<Arc<BackendState>> = told.borrow_and_update().clone();
                         known.store(Arc::new(backends.clone()));
+                        stand_in.store(Arc::new(routing::stand_in(&backends).map(Arc::from)));
                         door.backends_changed(&backends);
                         placer.backends(backends);
                     }
@@ -319,6 +324,25 @@ impl Fleet for Node {
 
     fn refresh(&self, backend: &BackendId) {
         self.watch.refresh(backend);
+    }
+
+    fn count(&self, model: &ModelName, text_bytes: u64, images: u32) -> Count {
+        let backends = self.backends.load();
+        let mut holders = backends.iter().filter(|backend| backend.model(model).is_some()).peekable();
+        if holders.peek().is_none() {
+            return Count::UnknownModel;
+        }
+        match holders.any(|backend| backend.health.is_up() && backend.serves.has(Api::CountTokens)) {
+            true => Count::Backend,
+            false => Count::Estimate(text_bytes / 4 + u64::from(images) * 1000),
+        }
+    }
+
+    fn stand_in(&self, asked: &str) -> Option<Arc<str>> {
+        let asked = asked.to_ascii_lowercase();
+        let fits = |name: &str| name == "*" || name == "default" || asked.contains(name);
+        let named = self.settings.anthropic_models.iter().find(|(name, _)| fits(name));
+        named.map(|(_, model)| Arc::from(model.as_str())).or_else(|| (**self.stand_in.load()).clone())
     }
 
     fn view(&self, view: View) -> ViewFuture {

@@ -41,6 +41,11 @@ pub struct Settings {
     pub local_discovery: bool,
     /// Whether models that an Ollama serves from elsewhere are listed and used. `FLEET_CLOUD_MODELS`
     pub cloud_models: bool,
+    /// Which models answer for Anthropic's own names (`claude-…`): a part of such a name, or `*`, with the model, the more
+    /// exact first. `FLEET_ANTHROPIC_MODEL_MAP`
+    ///
+    /// Where nothing fits, the best model there is.
+    pub anthropic_models: Vec<(String, String)>,
     /// Requests that may wait for a slot; the next one is refused. `FLEET_QUEUE_SIZE`
     ///
     /// Too small refuses bursts that would have been served a moment later; each waiting request holds its body in memory.
@@ -194,6 +199,12 @@ impl Settings {
                 "off",
                 "Whether models that an Ollama serves from elsewhere are listed and used.",
                 parse::on_off,
+            )?,
+            anthropic_models: r.read(
+                "FLEET_ANTHROPIC_MODEL_MAP",
+                "",
+                "The model that answers for claude-… names, or a JSON object from parts of names to models; else the best.",
+                parse::stand_ins,
             )?,
             queue_size: r.read(
                 "FLEET_QUEUE_SIZE",

@@ -33,9 +33,11 @@ mod pace;
 mod patience;
 mod queue;
 mod router;
+mod stand_in;
 mod standing;
 mod views;
 mod words;
 
 pub use router::Router;
+pub use stand_in::stand_in;
 pub use words::{Ask, Ending, Grant, Input, Key, Output, QueueView, Refusal, Settings};

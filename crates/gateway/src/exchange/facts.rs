@@ -58,6 +58,25 @@ pub(super) fn app(headers: &HeaderMap) -> Option<Arc<str>> {
     (!name.is_empty()).then(|| Arc::from(name))
 }
 
+/// Headers in which clients name the conversation, the more exact ones first: OpenCode, Codex, Open WebUI (seen in their
+/// requests or sources in November 2026).
+const SESSIONS: [&str; 7] = [
+    "x-session-affinity",
+    "x-session-id",
+    "session-id",
+    "session_id",
+    "thread-id",
+    "conversation_id",
+    "x-openwebui-chat-id",
+];
+
+/// What all requests of one conversation have in common: what the client says, else how the prompt begins.
+pub(super) fn session(headers: &HeaderMap, scan: &Scan) -> Option<u64> {
+    let named = SESSIONS.iter().find_map(|name| headers.get(*name)).filter(|value| !value.is_empty());
+    let named = named.map(|value| dialect::fingerprint(1, value.as_bytes()));
+    named.or(scan.session).or(scan.opening)
+}
+
 /// Tags from the body, the header and the user, in that order, without doubles.
 pub(super) fn tags(mut tags: Vec<String>, headers: &HeaderMap, user: Option<&str>) -> Vec<String> {
     const MOST: usize = 32;
@@ -95,6 +114,20 @@ mod tests {
             headers.insert(http::header::USER_AGENT, HeaderValue::from_str(agent).unwrap());
             assert_eq!(app(&headers).as_deref(), name, "{agent}");
         }
+    }
+
+    #[test]
+    fn a_session_is_what_the_client_says_or_how_the_prompt_begins() {
+        let scan = |body: &str| dialect::scan(body.as_bytes(), false).unwrap();
+        let plain = scan(r#"{"messages":[{"role":"user","content":"hi"}]}"#);
+        let keyed = scan(r#"{"prompt_cache_key":"k","messages":[{"role":"user","content":"hi"}]}"#);
+        let mut headers = HeaderMap::new();
+        assert_eq!(session(&headers, &plain), plain.opening);
+        assert_eq!(session(&headers, &keyed), keyed.session);
+        headers.insert("session_id", HeaderValue::from_static("abc"));
+        let named = session(&headers, &keyed);
+        assert!(named.is_some() && named != keyed.session && named == session(&headers, &plain));
+        assert_eq!(session(&HeaderMap::new(), &scan("{}")), None);
     }
 
     #[test]

@@ -90,8 +90,8 @@ impl Exchange {
     /// What changes in the body on its way to this backend.
     fn edits(&self, backend: &BackendState, model: usize) -> Vec<Edit> {
         let mut edits: Vec<Edit> =
-            self.own.iter().map(|range| Edit { range: range.clone(), with: Bytes::new() }).collect();
-        if let (Some(text), Some(name)) = (&self.model_text, self.name_for(backend, model)) {
+            self.scan.own.iter().map(|range| Edit { range: range.clone(), with: Bytes::new() }).collect();
+        if let (Some(text), Some(name)) = (&self.scan.model, self.name_for(backend, model)) {
             // Multipart forms have the bare name, JSON has a string.
             let with = match self.api {
                 Api::Transcriptions => Bytes::from(name.to_owned()),

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use dialect::{Cause, Failure};
-use gateway::{Ask, Door, Ending, Fleet, Gauges, Limits, Placing, Settings, Slot, Ticket, View, ViewError, ViewFuture};
-use proto::{Address, Api, ApiSet, BackendId, BackendKind, BackendState, Clock, Health, Link, Moment, Trace};
+use gateway::{Ask, Count, Door, Ending, Fleet, Gauges, Limits, Placing, Settings, Slot, Ticket, View, ViewError, ViewFuture};
+use proto::{Address, Api, ApiSet, BackendId, BackendKind, BackendState, Clock, Health, Link, ModelName, Moment, Trace};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -63,6 +63,14 @@ impl Fleet for Fixed {
     fn suspect(&self, _: &BackendId) {}
 
     fn refresh(&self, _: &BackendId) {}
+
+    fn count(&self, _: &ModelName, text_bytes: u64, _: u32) -> Count {
+        Count::Estimate(text_bytes / 4)
+    }
+
+    fn stand_in(&self, _: &str) -> Option<Arc<str>> {
+        Some("stand-in".into())
+    }
 
     fn view(&self, _: View) -> ViewFuture {
         Box::pin(std::future::ready(Err(ViewError::NotFound("nothing to see".to_owned()))))

@@ -2,7 +2,7 @@
 
 /// Variables of the earlier system that have no effect here, with what to know instead. A trailing `*` stands for any end.
 const WITHOUT_EFFECT: &[(&str, &str)] = &[
-    ("FLEET_ANTHROPIC_*", "models are served under the names that clients ask for"),
+    ("FLEET_ANTHROPIC_*", "FLEET_ANTHROPIC_MODEL_MAP names the models that answer for claude-… names"),
     ("FLEET_AUTO_PULL*", "models are never fetched because a client named them"),
     ("FLEET_BANDWIDTH_AWARE_SCORING", "speed is learnt, not set"),
     ("FLEET_CLIENT_*", "waiting requests are served fairly between apps"),

@@ -41,6 +41,27 @@ pub(super) fn list(listed: &str) -> Result<Vec<String>, Why> {
     if items.len() > 64 { Err(Why::Not("a list of at most 64, comma between")) } else { Ok(items) }
 }
 
+/// What answers for Anthropic's names: nothing, a model's name, or a JSON object from names to models.
+pub(super) fn stand_ins(text: &str) -> Result<Vec<(String, String)>, Why> {
+    const EXPECTED: Why =
+        Why::Not("a model's name, or a JSON object such as {\"opus\": \"qwen3:32b\", \"*\": \"qwen3:8b\"}, at most 64 names");
+    if text.is_empty() {
+        return Ok(Vec::new());
+    }
+    if !text.starts_with('{') {
+        return self::text(text).map(|model| vec![("*".to_owned(), model)]);
+    }
+    let map: std::collections::BTreeMap<String, String> = serde_json::from_str(text).map_err(|_| EXPECTED)?;
+    if map.len() > 64 || map.values().any(|model| self::text(model).is_err()) {
+        return Err(EXPECTED);
+    }
+    let mut map: Vec<(String, String)> =
+        map.into_iter().map(|(name, model)| (name.to_ascii_lowercase(), model)).collect();
+    // The more exact one first; "*" fits all.
+    map.sort_by_key(|(name, _)| std::cmp::Reverse(if name == "*" || name == "default" { 0 } else { name.len() + 1 }));
+    Ok(map)
+}
+
 pub(super) fn node_name(text: &str) -> Result<String, Why> {
     let fits = (1..=64).contains(&text.chars().count()) && !text.chars().any(char::is_control);
     fits.then(|| text.to_owned()).ok_or(Why::Not("a name of 1 to 64 visible characters"))
