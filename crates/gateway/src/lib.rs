@@ -8,6 +8,7 @@ mod answer;
 mod body;
 mod budget;
 mod control;
+mod counting;
 mod door;
 mod exchange;
 mod fleet;
@@ -24,4 +25,4 @@ mod upstream;
 mod verdict;
 
 pub use door::{Door, Limits, Settings, Worker};
-pub use fleet::{Ask, Ending, Fleet, Gauges, Placing, Slot, Ticket, View, ViewError, ViewFuture};
+pub use fleet::{Ask, Count, Ending, Fleet, Gauges, Placing, Slot, Ticket, View, ViewError, ViewFuture};
