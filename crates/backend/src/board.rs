@@ -48,6 +48,12 @@ struct Seat {
     place: Place,
     wake: Notify,
     list: AtomicBool,
+    /// How often somebody asked for a look.
+    asked: AtomicU64,
+    /// How often somebody had asked when the latest look began.
+    began: AtomicU64,
+    /// How many of those who asked were answered by a look that began afterwards.
+    seen: watch::Sender<u64>,
 }
 
 #[derive(Default)]
@@ -70,7 +76,7 @@ struct Entry {
 impl Board {
     pub(crate) fn new(places: Vec<Place>, on_change: OnChange) -> Board {
         let entries = places.iter().map(|_| Entry::default()).collect();
-        let seats = places.into_iter().map(|place| Seat { place, wake: Notify::new(), list: AtomicBool::new(false) });
+        let seats = places.into_iter().map(Seat::new);
         Board {
             seats: seats.collect(),
             known: Mutex::new(Known { entries, ..Known::default() }),
@@ -98,12 +104,15 @@ impl Board {
         let mut known = self.lock();
         known.entries[at].report = report;
         known.looked.insert(at);
-        if known.looked.len() == self.seats.len() && !known.is_settled {
-            drop(known);
-            return self.settle();
-        }
+        let is_first_look_over = known.looked.len() == self.seats.len() && !known.is_settled;
         drop(known);
-        self.tell();
+        if is_first_look_over {
+            self.settle();
+        } else {
+            self.tell();
+        }
+        let seat = &self.seats[at];
+        seat.seen.send_replace(seat.began.load(Ordering::SeqCst));
     }
 
     /// Ends the first look: until now the node was told nothing, so that names do not depend on who answers first.
@@ -121,21 +130,30 @@ impl Board {
     /// Asks for a look at the backend called `id`, with `list` also for its models. Any number of calls before the next
     /// look are one.
     pub(crate) fn ask(&self, id: &BackendId, list: bool) {
-        let known = self.lock();
-        let is_id = |entry: &&Entry| entry.ids.iter().any(|(_, own)| own == id);
-        let at = known.entries.iter().position(|entry| is_id(&entry));
-        drop(known);
-        if let Some(seat) = at.map(|at| &self.seats[at]) {
-            seat.list.fetch_or(list, Ordering::Relaxed);
-            seat.wake.notify_one();
+        if let Some(seat) = self.seat(id) {
+            seat.ask(list);
         }
+    }
+
+    /// Asks for a look at the backend called `id` and waits until the node was told of one that began after this call.
+    /// Without end while nobody looks; at once if no backend is called so. May be dropped half-way.
+    pub(crate) async fn look(&self, id: &BackendId) {
+        let Some(seat) = self.seat(id) else { return };
+        let mine = seat.ask(false);
+        // The board outlives the borrow, so the sender is there.
+        let _ = seat.seen.subscribe().wait_for(|seen| *seen >= mine).await;
+    }
+
+    fn seat(&self, id: &BackendId) -> Option<&Seat> {
+        let known = self.lock();
+        let at = known.entries.iter().position(|entry| entry.ids.iter().any(|(_, own)| own == id))?;
+        Some(&self.seats[at])
     }
 
     /// Asks for a look at every place.
     pub(crate) fn ask_all(&self) {
         for seat in &self.seats {
-            seat.list.store(true, Ordering::Relaxed);
-            seat.wake.notify_one();
+            seat.ask(true);
         }
     }
 
@@ -144,9 +162,11 @@ impl Board {
         self.seats[at].wake.notified().await;
     }
 
-    /// Whether the look at place number `at` that begins now shall list its models.
-    pub(crate) fn take_list(&self, at: usize) -> bool {
-        self.seats[at].list.swap(false, Ordering::Relaxed)
+    /// Begins a look at place number `at`; says whether it shall list its models.
+    pub(crate) fn begin_look(&self, at: usize) -> bool {
+        let seat = &self.seats[at];
+        seat.began.store(seat.asked.load(Ordering::SeqCst), Ordering::SeqCst);
+        seat.list.swap(false, Ordering::Relaxed)
     }
 
     pub(crate) fn notes(&self) -> Vec<Note> {
@@ -221,6 +241,27 @@ impl Board {
     }
 }
 
+impl Seat {
+    fn new(place: Place) -> Seat {
+        Seat {
+            place,
+            wake: Notify::new(),
+            list: AtomicBool::new(false),
+            asked: AtomicU64::new(0),
+            began: AtomicU64::new(0),
+            seen: watch::Sender::new(0),
+        }
+    }
+
+    /// Asks for a look, with `list` also for its models; returns the number of this asking.
+    fn ask(&self, list: bool) -> u64 {
+        let mine = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
+        self.list.fetch_or(list, Ordering::Relaxed);
+        self.wake.notify_one();
+        mine
+    }
+}
+
 fn state(id: BackendId, place: &Place, sighting: &Sighting) -> BackendState {
     let portrait = sighting.portrait.clone().unwrap_or(Portrait {
         kind: sighting.guess,
@@ -241,7 +282,7 @@ fn state(id: BackendId, place: &Place, sighting: &Sighting) -> BackendState {
         speaks: portrait.speaks,
         serves: dialect::served(portrait.kind, portrait.speaks),
         slots: place.slots.or(portrait.slots),
-        most_loaded: portrait.most_loaded,
+        most_loaded: place.most_loaded.or(portrait.most_loaded),
         ignores_model_name: portrait.ignores_model_name,
         models: portrait.models,
     }

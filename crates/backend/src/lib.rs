@@ -2,12 +2,14 @@
 //!
 //! [`Watcher::run`] is started by the node and ends when its token is cancelled. It holds one task per [`Place`], at
 //! most [`MAX_PLACES`], each with at most one question to its server at a time (four while models are described). What
-//! a server answers is cut at 16 MiB. No prompt ever goes through here.
+//! a server answers is cut at 16 MiB. Loads and unloads are ordered through [`Handle`]. No prompt ever goes through
+//! here.
 
 mod board;
 mod http;
 mod llama;
 mod lm_studio;
+mod loads;
 mod lookout;
 mod meet;
 mod ollama;
@@ -19,6 +21,9 @@ mod watcher;
 
 use std::time::Duration;
 
+use proto::Address;
+
+pub use loads::{LoadFault, LoadedIn, Patience};
 pub use place::{BadPlace, MAX_PLACES, Place};
 pub use watcher::{Handle, Watcher};
 
@@ -72,6 +77,13 @@ impl Default for Pace {
             forget: Duration::from_secs(600),
             first_look: Duration::from_millis(1500),
         }
+    }
+}
+
+impl Pace {
+    /// Time for a connection to `address`.
+    pub(crate) fn connect_to(&self, address: &Address) -> Duration {
+        if address.is_loopback() { self.connect } else { self.connect.saturating_mul(4) }
     }
 }
 

@@ -31,6 +31,8 @@ pub(crate) struct Llama {
     version: Option<String>,
     is_router: bool,
     slots: Option<u32>,
+    /// Router mode: models that it keeps loaded at most (its `--models-max`), where there is such a bound.
+    most_loaded: Option<u32>,
     /// `None` until it was asked, which is once per start.
     speaks: Option<ApiSet>,
     models: Vec<Model>,
@@ -87,6 +89,7 @@ impl Llama {
         let props = answer.json().filter(is_props).ok_or(Trouble::Odd)?;
         self.version = text(&props, "build_info");
         self.is_router = text(&props, "role").as_deref() == Some("router");
+        self.most_loaded = number(&props, "max_instances").and_then(|most| u32::try_from(most).ok());
         if self.speaks.is_none() {
             self.speaks = Some(learn_calls(client).await?);
         }
@@ -151,7 +154,7 @@ impl Llama {
             version: self.version.clone(),
             speaks,
             slots: self.slots,
-            most_loaded: None,
+            most_loaded: self.most_loaded,
             ignores_model_name: !self.is_router,
             models: self.models.clone(),
         })

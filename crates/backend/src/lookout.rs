@@ -47,7 +47,7 @@ impl Lookout {
         own_id: &str,
         cloud_models: bool,
     ) -> Lookout {
-        let connect = if place.address.is_loopback() { pace.connect } else { pace.connect.saturating_mul(4) };
+        let connect = pace.connect_to(&place.address);
         Lookout {
             at,
             board,
@@ -80,7 +80,7 @@ impl Lookout {
     async fn look(&mut self) -> Look {
         let now = self.clock.now();
         let due = self.listed.is_none_or(|listed| now.since(listed) >= self.list_each);
-        let list = self.board.take_list(self.at) || due;
+        let list = self.board.begin_look(self.at) || due;
         if let Some(server) = &mut self.server {
             match server.look(&self.client, list).await {
                 Ok(look) => {

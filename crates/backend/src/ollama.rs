@@ -11,7 +11,8 @@ use tokio::task::JoinSet;
 use crate::http::{Client, Foreign, LONG, SHORT, Trouble};
 use crate::portrait::{Portrait, in_order, text};
 use crate::rhythm::Look;
-use listing::{Described, Running, Tag, describe, running, tags};
+use listing::{Described, Tag, describe, tags};
+pub(crate) use listing::{Running, running};
 
 /// Models that are described at the same time.
 const DESCRIBING: usize = 4;

@@ -11,6 +11,9 @@ const OLLAMA_PORT: u16 = 11434;
 /// Requests at once that an owner may claim for a backend.
 const MAX_SLOTS: u32 = 4096;
 
+/// Models in memory at once that an owner may claim for a backend.
+const MAX_LOADED: u32 = 4096;
+
 /// One place to look.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Place {
@@ -20,6 +23,8 @@ pub struct Place {
     pub name: Option<String>,
     /// Requests at once, as the owner said; overrules what the server says.
     pub slots: Option<u32>,
+    /// Models in memory at once, as the owner said; overrules what the server says.
+    pub most_loaded: Option<u32>,
     /// Whether the owner named it: then it is shown even while it does not answer, and asked again without long pauses.
     pub given: bool,
 }
@@ -46,16 +51,19 @@ pub enum BadPlace {
     /// `slots` is not a number from 1 to 4096.
     #[error("`slots={0}` is not a number from 1 to {MAX_SLOTS}")]
     Slots(String),
+    /// `models` is not a number from 1 to 4096.
+    #[error("`models={0}` is not a number from 1 to {MAX_LOADED}")]
+    Models(String),
     /// `name` is not 1 to 40 characters of letters, digits, `-`, `_` and `.`.
     #[error("`name={0}` is not 1 to 40 letters, digits, `-`, `_` or `.`")]
     Name(String),
-    /// A query key other than `slots` and `name`.
-    #[error("`{0}` is not known here; only `slots` and `name` are")]
+    /// A query key other than `slots`, `models` and `name`.
+    #[error("`{0}` is not known here; only `slots`, `models` and `name` are")]
     UnknownKey(String),
 }
 
 impl Place {
-    /// Reads what the owner gave: `http://host:port/base?slots=N&name=X`, `host:port`, `:port` or `host`.
+    /// Reads what the owner gave: `http://host:port/base?slots=N&models=N&name=X`, `host:port`, `:port` or `host`.
     ///
     /// The port defaults to 80 in a URL with a scheme, else to 9931, llama-server's own default. The place is `given`.
     pub fn parse(url: &str) -> Result<Place, BadPlace> {
@@ -81,12 +89,14 @@ impl Place {
         };
         let (host, port) = host_and_port(authority).map_err(malformed)?;
         let base_path = base_path(path).map_err(malformed)?;
-        let (mut slots, mut name) = (None, None);
+        let (mut slots, mut most_loaded, mut name) = (None, None, None);
         for (key, value) in url::form_urlencoded::parse(query.as_bytes()) {
             match &*key {
                 "slots" => {
-                    let parsed = value.parse().ok().filter(|slots| (1..=MAX_SLOTS).contains(slots));
-                    slots = Some(parsed.ok_or_else(|| BadPlace::Slots(value.to_string()))?);
+                    slots = Some(up_to(MAX_SLOTS, &value).ok_or_else(|| BadPlace::Slots(value.to_string()))?);
+                }
+                "models" => {
+                    most_loaded = Some(up_to(MAX_LOADED, &value).ok_or_else(|| BadPlace::Models(value.to_string()))?);
                 }
                 "name" if is_name(&value) => name = Some(value.into_owned()),
                 "name" => return Err(BadPlace::Name(value.into_owned())),
@@ -94,7 +104,7 @@ impl Place {
             }
         }
         let address = Address { host: host.unwrap_or_else(local), port: port.unwrap_or(default_port), base_path };
-        Ok(Place { address, name, slots, given: true })
+        Ok(Place { address, name, slots, most_loaded, given: true })
     }
 
     /// Reads a value of `OLLAMA_HOST` the way Ollama's own clients do: a bare host means port 11434, `0.0.0.0` means
@@ -125,7 +135,13 @@ impl Place {
 }
 
 fn guessed(port: u16) -> Place {
-    Place { address: Address { host: local(), port, base_path: String::new() }, name: None, slots: None, given: false }
+    let address = Address { host: local(), port, base_path: String::new() };
+    Place { address, name: None, slots: None, most_loaded: None, given: false }
+}
+
+/// A number from 1 to `most`.
+fn up_to(most: u32, text: &str) -> Option<u32> {
+    text.parse().ok().filter(|number| (1..=most).contains(number))
 }
 
 fn local() -> String {
@@ -212,6 +228,8 @@ mod tests {
         let place = Place::parse("http://gpu:8000/x?slots=4&name=big-one").unwrap();
         assert_eq!((place.slots, place.name.as_deref()), (Some(4), Some("big-one")));
         assert_eq!(Place::parse("gpu:8000?slots=4096").unwrap().slots, Some(4096));
+        let place = Place::parse("gpu:11434?models=2&slots=4").unwrap();
+        assert_eq!((place.most_loaded, place.slots), (Some(2), Some(4)));
     }
 
     #[test]
@@ -241,6 +259,7 @@ mod tests {
         assert!(Place::parse("https://gpu:1").unwrap_err().to_string().contains("plain http"));
         for slots in ["0", "4097", "-1", "many", ""] {
             assert_eq!(Place::parse(&format!("gpu:1?slots={slots}")), Err(BadPlace::Slots(slots.into())));
+            assert_eq!(Place::parse(&format!("gpu:1?models={slots}")), Err(BadPlace::Models(slots.into())));
         }
         assert!(matches!(Place::parse("gpu:1?name="), Err(BadPlace::Name(_))));
         assert!(matches!(Place::parse("gpu:1?name=a%20b"), Err(BadPlace::Name(_))));

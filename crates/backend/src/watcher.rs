@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::board::{Board, OnChange};
 use crate::lookout::Lookout;
-use crate::{MAX_PLACES, Note, Pace, Place, Settings};
+use crate::{MAX_PLACES, Note, Pace, Patience, Place, Settings};
 
 /// Watches the places of its [`Settings`] while it runs.
 pub struct Watcher {
@@ -21,10 +21,13 @@ pub struct Watcher {
     cloud_models: bool,
 }
 
-/// Asks the running [`Watcher`] to look sooner, and for what it noticed. Cheap to clone.
+/// Asks the running [`Watcher`] to look sooner, and for what it noticed; orders loads and unloads. Cheap to clone.
 #[derive(Clone)]
 pub struct Handle {
-    board: Arc<Board>,
+    pub(crate) board: Arc<Board>,
+    pub(crate) clock: Clock,
+    pub(crate) own_id: Arc<str>,
+    pub(crate) patience: Patience,
 }
 
 impl Watcher {
@@ -34,8 +37,9 @@ impl Watcher {
     /// something about one of them changed; for the first time when the first look has ended. It must not block.
     pub fn new(settings: Settings, clock: Clock, on_change: OnChange) -> (Watcher, Handle) {
         let board = Arc::new(Board::new(distinct(settings.places), on_change));
-        let handle = Handle { board: Arc::clone(&board) };
         let Settings { cloud_models, own_id, .. } = settings;
+        let (own_name, patience) = (own_id.as_str().into(), Patience::default());
+        let handle = Handle { board: Arc::clone(&board), clock, own_id: own_name, patience };
         let watcher = Watcher { board, pace: Pace::default(), clock, own_id, cloud_models };
         (watcher.with_pace(Pace::default()), handle)
     }

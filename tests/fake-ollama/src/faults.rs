@@ -34,6 +34,8 @@ pub enum FaultKind {
     LoadDies,
     /// The engine does not start.
     LoadNeverStarts,
+    /// The engine does not get the memory that it needs.
+    LoadLacksMemory,
     /// Loading takes longer than Ollama waits.
     LoadTimesOut,
     /// The connection is closed right after the answer, without a word in its headers.
@@ -190,6 +192,11 @@ impl Effects {
             FaultKind::LoadNeverStarts => {
                 self.load_fails =
                     Some("llama-server process has terminated: exit status 1: error: invalid argument: --no-such-flag");
+            }
+            FaultKind::LoadLacksMemory => {
+                self.load_fails = Some(
+                    "llama-server process has terminated: exit status 1: error: failed to allocate buffer for kv cache",
+                );
             }
             FaultKind::LoadTimesOut => self.load_fails = Some("timed out waiting for llama-server to start - "),
             FaultKind::CloseIdle => self.close_idle = true,

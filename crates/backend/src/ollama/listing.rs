@@ -27,6 +27,7 @@ impl Tag {
         let mut model = self.model.clone();
         model.loaded = running.map(|running| running.loaded.clone());
         let Some(described) = described else { return model };
+        model.weights.clone_from(&described.weights);
         model.context_trained = described.context_trained.or(model.context_trained);
         let known: Vec<Capability> =
             described.capabilities.iter().filter_map(|word| Capability::from_word(word)).collect();
@@ -96,6 +97,8 @@ fn with_capabilities(listing: Arc<RawValue>, shown: &[String]) -> Arc<RawValue> 
 pub(super) struct Described {
     pub(super) capabilities: Vec<String>,
     pub(super) context_trained: Option<u64>,
+    /// 64 hexadecimal digits of the file that its engine is started with; `None` if not told.
+    pub(super) weights: Option<String>,
     /// What must be equal for two models to share what is loaded; `None` if not told.
     pub(super) runner: Option<String>,
     pub(super) remote: bool,
@@ -113,15 +116,26 @@ pub(super) fn describe(shown: &Value) -> Described {
             .take(32)
             .collect(),
         context_trained: shown.get("model_info").and_then(context),
+        weights: text(shown, "modelfile").as_deref().and_then(weights),
         runner: text(shown, "modelfile").as_deref().and_then(runner),
         remote: text(shown, "remote_host").is_some() || text(shown, "remote_model").is_some(),
     }
 }
 
-/// The lines of a Modelfile that decide what is loaded: weights, adapters, and the parameters of section 2 of
-/// Ollama's scheduler (needsReload in its server/sched.go, August 2026).
+/// The digest in the first FROM line of a Modelfile; further ones name projectors. Ollama keys what is loaded by this
+/// file (schedulerModelKey in its server/sched.go, August 2026).
+pub(super) fn weights(modelfile: &str) -> Option<String> {
+    let from = modelfile.lines().find_map(|line| line.trim().strip_prefix("FROM "))?;
+    let (_, digest) = from.trim().trim_matches('"').rsplit_once("sha256-")?;
+    let is_digest = digest.len() == 64 && digest.bytes().all(|digit| digit.is_ascii_hexdigit());
+    is_digest.then(|| digest.to_ascii_lowercase())
+}
+
+/// The lines of a Modelfile that decide what is loaded: weights, adapters, and parameters that load a model again when
+/// they differ (needsReload in Ollama's server/sched.go, August 2026). `num_ctx` is not among them: requests name the
+/// loaded one, which overrules the Modelfile's.
 pub(super) fn runner(modelfile: &str) -> Option<String> {
-    const PARAMETERS: [&str; 6] = ["num_ctx", "num_batch", "num_gpu", "main_gpu", "use_mmap", "num_thread"];
+    const PARAMETERS: [&str; 6] = ["num_batch", "num_gpu", "main_gpu", "use_mmap", "num_thread", "draft_num_predict"];
     const LONGEST: usize = 4096;
     let mut lines: Vec<&str> = modelfile
         .lines()
@@ -141,10 +155,11 @@ pub(super) fn runner(modelfile: &str) -> Option<String> {
 }
 
 /// An entry of `/api/ps`.
-pub(super) struct Running {
-    pub(super) name: Option<ModelName>,
-    pub(super) digest: Option<String>,
-    pub(super) loaded: Loaded,
+#[derive(Clone)]
+pub(crate) struct Running {
+    pub(crate) name: Option<ModelName>,
+    pub(crate) digest: Option<String>,
+    pub(crate) loaded: Loaded,
 }
 
 impl Running {
@@ -156,7 +171,8 @@ impl Running {
     }
 }
 
-pub(super) fn running(ps: &Value) -> Option<Vec<Running>> {
+/// Reads `/api/ps`; `None` if it is no such list.
+pub(crate) fn running(ps: &Value) -> Option<Vec<Running>> {
     let models = ps.get("models")?;
     let entries = if models.is_null() { &[][..] } else { models.as_array()?.as_slice() };
     Some(entries.iter().take(MAX_MODELS).map(entry_of_ps).collect())

@@ -1,6 +1,6 @@
 use proto::{Capability, ModelName};
 
-use super::listing::runner;
+use super::listing::{runner, weights};
 use super::*;
 
 const TAGS: &str = include_str!("../../tests/data/ollama-tags.json");
@@ -73,7 +73,12 @@ fn names_on_the_same_weights_are_loaded_together() {
         runner: runner(&format!("# a comment\nFROM /models/blobs/sha256-eb9e\n{context}TEMPLATE x\nPARAMETER stop y")),
         ..Described::default()
     };
-    for (of_copy, together) in [("", true), ("PARAMETER num_ctx 2048\n", false), ("ADAPTER /blobs/sha256-a\n", false)] {
+    for (of_copy, together) in [
+        ("", true),
+        ("PARAMETER num_ctx 2048\n", true),
+        ("PARAMETER num_batch 64\n", false),
+        ("ADAPTER /blobs/sha256-a\n", false),
+    ] {
         let mut ollama = seen(TAGS, PS, false);
         let edition = |id: &str| ollama.tags.iter().find(|tag| tag.model.id == id).unwrap().edition.clone();
         let (tiny, copy) = (edition("tiny:latest"), edition("tiny-copy:latest"));
@@ -83,6 +88,27 @@ fn names_on_the_same_weights_are_loaded_together() {
         assert_eq!(copy.loaded.is_some(), together, "{of_copy}");
     }
     assert_eq!(runner("FROM llama3\n"), None, "no weights are named");
+}
+
+#[test]
+fn the_file_of_weights_is_read() {
+    let (a, b) = ("a".repeat(64), "b".repeat(64));
+    for (modelfile, digest) in [
+        (format!("# FROM tiny\n\nFROM /srv/models/blobs/sha256-{a}\nTEMPLATE x\n"), Some(&a)),
+        (format!("FROM C:\\Users\\me\\blobs\\sha256-{a}\r\nFROM /blobs/sha256-{b}\n"), Some(&a)),
+        (format!("FROM \"/with blanks/sha256-{}\"\n", a.to_uppercase()), Some(&a)),
+        ("FROM llama3\n".to_owned(), None),
+        (format!("FROM /blobs/sha256-{}\n", &a[1..]), None),
+        (String::new(), None),
+    ] {
+        assert_eq!(weights(&modelfile).as_ref(), digest, "{modelfile}");
+    }
+    let mut ollama = seen(TAGS, PS, false);
+    let edition = ollama.tags.iter().find(|tag| tag.model.id == "tiny:latest").unwrap().edition.clone();
+    assert!(ollama.models().iter().all(|model| model.weights.is_none()), "not told yet");
+    ollama.described.insert(edition, describe(&serde_json::from_str(SHOW).unwrap()));
+    let told: Vec<Option<String>> = ollama.models().into_iter().map(|model| model.weights).collect();
+    assert!(told[1].as_ref().is_some_and(|digest| digest.starts_with("eb9e5395")) && told[0].is_none());
 }
 
 #[test]

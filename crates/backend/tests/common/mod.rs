@@ -48,6 +48,8 @@ pub(crate) struct Stub {
 struct Shared {
     script: Mutex<Script>,
     seen: watch::Sender<Vec<(String, String)>>,
+    /// Path and body of what was posted.
+    posted: Mutex<Vec<(String, String)>>,
     /// Requests whose path starts like this are not answered until that changes.
     held: watch::Sender<Option<&'static str>>,
     /// How many are held now, and how many were at most.
@@ -70,6 +72,7 @@ impl Stub {
         let shared = Arc::new(Shared {
             script: Mutex::new(Arc::new(script)),
             seen: watch::Sender::default(),
+            posted: Mutex::default(),
             held: watch::Sender::new(None),
             waiting: watch::Sender::default(),
         });
@@ -110,6 +113,12 @@ impl Stub {
         self.seen().iter().filter(|(_, seen)| seen == path).count()
     }
 
+    /// Bodies of what was asked of `path`.
+    pub(crate) fn bodies(&self, path: &str) -> Vec<String> {
+        let posted = self.shared.posted.lock().unwrap();
+        posted.iter().filter(|(seen, _)| seen == path).map(|(_, body)| body.clone()).collect()
+    }
+
     /// Waits until `path` was asked for `times` more times.
     pub(crate) async fn asked(&self, path: &str, times: usize) {
         let wanted = self.count(path) + times;
@@ -135,7 +144,10 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
 async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     let method = request.method().to_string();
     let path = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
-    let _ = request.into_body().collect().await;
+    if let Ok(body) = request.into_body().collect().await {
+        let body = String::from_utf8_lossy(&body.to_bytes()).into_owned();
+        shared.posted.lock().unwrap().push((path.clone(), body));
+    }
     shared.seen.send_modify(|seen| seen.push((method.clone(), path.clone())));
     let holds = |held: &Option<&str>| held.is_some_and(|held| path.starts_with(held));
     if holds(&shared.held.borrow()) {
