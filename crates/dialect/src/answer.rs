@@ -6,11 +6,13 @@
 //! said, at most 16 MiB of that. Beyond any of these the answer fails.
 
 mod embeddings;
+mod errors;
 mod event;
 mod forced;
 mod from;
 mod json;
 mod logprobs;
+mod prefill;
 mod records;
 mod state;
 mod to;
@@ -25,6 +27,7 @@ use crate::{Cause, Expect, Failure, reshape_error, stream_content_type};
 use from::{Meaning, ollama, openai};
 use records::{Record, Records};
 use state::{Scribe, State};
+pub(crate) use to::responses::unknown_failed;
 use to::{Head, Writer};
 
 /// The longest record of a stream, in bytes.
@@ -144,6 +147,17 @@ impl AnswerTranslator {
         }
     }
 
+    /// What ends the stream after `failure`, as [`Failure::stream_end_after`] says it, with all that this answer's records
+    /// repeat. Nothing can be said after it.
+    pub fn stream_end(&mut self, failure: &Failure) -> Bytes {
+        let State { head, writer, has_ended, .. } = &mut self.state;
+        *has_ended = true;
+        let Writer::Responses(stream) = writer else { return failure.stream_end(self.expect.client, false) };
+        let mut out = Vec::with_capacity(1_024);
+        stream.fail(head, failure.response_code(), &failure.message, &mut out);
+        out.into()
+    }
+
     /// The backend's error answer in the client's words: status and body.
     pub fn error(expect: &Expect, status: u16, body: &[u8]) -> (u16, Bytes) {
         let status = match status {
@@ -152,7 +166,8 @@ impl AnswerTranslator {
             // An error under another status is still one.
             _ => 502,
         };
-        let reshaped = reshape_error(status, body, expect.client.dialect());
+        let dialect = expect.client.dialect();
+        let reshaped = reshape_error(status, body, dialect).or_else(|| errors::completed(body, dialect));
         (status, reshaped.unwrap_or_else(|| Bytes::copy_from_slice(body)))
     }
 }

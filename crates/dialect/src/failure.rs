@@ -184,6 +184,19 @@ impl Failure {
         }
     }
 
+    /// The `error.code` of a response that failed.
+    ///
+    /// OpenAI's list has no word for a prompt that is too long; its own servers say this one, and Codex shortens the
+    /// conversation on it.
+    pub(crate) fn response_code(&self) -> &'static str {
+        match self.cause {
+            Cause::ContextLength => "context_length_exceeded",
+            Cause::TooManyRequests => "rate_limit_exceeded",
+            Cause::BadRequest | Cause::ModelRequired => "invalid_prompt",
+            _ => "server_error",
+        }
+    }
+
     /// What ends a stream that has begun: the error as a record of the stream, and no sign of a good end.
     ///
     /// `mid_record` says that the stream was cut inside a record; that one is then ended first. The sequence number of a
@@ -193,15 +206,15 @@ impl Failure {
     }
 
     /// As [`stream_end`](Failure::stream_end), after the event with the number `sequence` ([`End::sequence`](crate::End)).
+    ///
+    /// A Responses object made here has id `resp_unknown` and nothing that repeats the request;
+    /// [`AnswerTranslator::stream_end`](crate::AnswerTranslator::stream_end) knows better.
     pub fn stream_end_after(&self, api: Api, mid_record: bool, sequence: Option<u64>) -> Bytes {
         let (event, record) = match api {
             Api::Responses => {
-                let code = self.cause.code().unwrap_or("server_error");
-                let error = json!({"code": code, "message": self.message});
-                let response = json!({"object": "response", "status": "failed", "error": error, "output": []});
                 let number = sequence.map_or(0, |last| last.saturating_add(1));
-                let record = json!({"type": "response.failed", "sequence_number": number, "response": response});
-                ("event: response.failed\n", Bytes::from(record.to_string()))
+                let record = crate::answer::unknown_failed(number, self.response_code(), &self.message);
+                ("event: response.failed\n", Bytes::from(record))
             }
             _ if api.dialect() == Dialect::Anthropic => ("event: error\n", self.body(Dialect::Anthropic)),
             _ => ("", self.body(api.dialect())),
@@ -258,6 +271,7 @@ fn anthropic_type(status: u16) -> &'static str {
         429 => "rate_limit_error",
         400..500 => "invalid_request_error",
         503 | 529 => "overloaded_error",
+        504 => "timeout_error",
         _ => "api_error",
     }
 }
@@ -306,11 +320,6 @@ mod tests {
                 "data: {\"error\":{\"message\":\"broke \\\"off\\\"\",\"type\":\"api_error\",\"param\":null,\"code\":null}}\n\n",
             ),
             (
-                Api::Responses,
-                false,
-                "event: response.failed\ndata: {\"type\":\"response.failed\",\"sequence_number\":8,\"response\":{\"object\":\"response\",\"status\":\"failed\",\"error\":{\"code\":\"server_error\",\"message\":\"broke \\\"off\\\"\"},\"output\":[]}}\n\n",
-            ),
-            (
                 Api::Messages,
                 true,
                 "\n\nevent: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"api_error\",\"message\":\"broke \\\"off\\\"\"},\"request_id\":null}\n\n",
@@ -318,5 +327,11 @@ mod tests {
         ] {
             assert_eq!(failure.stream_end_after(api, mid_record, Some(7)), expected, "{api:?}");
         }
+        let failed = failure.stream_end_after(Api::Responses, true, Some(7));
+        let event = failed.strip_prefix(b"\n\nevent: response.failed\ndata: ").unwrap();
+        let event: Value = serde_json::from_slice(event).unwrap();
+        assert_eq!((&event["sequence_number"], &event["response"]["status"]), (&json!(8), &json!("failed")));
+        let error = json!({"code": "server_error", "message": "broke \"off\""});
+        assert_eq!((&event["response"]["error"], &event["response"]["output"]), (&error, &json!([])));
     }
 }

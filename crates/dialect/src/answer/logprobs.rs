@@ -3,31 +3,70 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::json::{elements, escaped, members, push, unescaped};
+use super::json::{elements, escaped, members, push, string, unescaped};
 
-/// The elements of `logprobs.content` with every field that OpenAI's clients want. Ollama leaves out what is empty.
-pub(super) fn completed(list: &str) -> String {
+/// The elements of `logprobs.content` with every field that OpenAI's clients want, and no other. Ollama leaves out what is
+/// empty, some servers leave out the bytes; those of a token that is no whole text are `unknown`.
+pub(super) fn completed(list: &str, unknown: &str) -> String {
     let mut out = Vec::with_capacity(list.len() + 64);
     elements(&format!("[{list}]"), |element| {
-        let (mut has_bytes, mut has_others) = (false, false);
-        let is_object = members(element, |key, _| {
-            has_bytes |= key == "bytes";
-            has_others |= key == "top_logprobs";
-        });
-        let Some(inner) = element.strip_suffix('}').filter(|_| is_object) else { return };
-        if !out.is_empty() {
+        let begun = out.len();
+        if begun > 0 {
             out.push(b',');
         }
-        push!(&mut out, inner.trim_end());
-        if !has_bytes {
-            push!(&mut out, r#","bytes":null"#);
-        }
-        if !has_others {
-            push!(&mut out, r#","top_logprobs":[]"#);
-        }
-        out.push(b'}');
+        let Some(others) = entry(element, unknown, &mut out) else {
+            out.truncate(begun);
+            return;
+        };
+        push!(&mut out, ",\"top_logprobs\":[");
+        let mut is_first = true;
+        elements(others, |other| {
+            let before = out.len();
+            push!(&mut out, if is_first { "" } else { "," });
+            match entry(other, unknown, &mut out) {
+                Some(_) => {
+                    is_first = false;
+                    out.push(b'}');
+                }
+                None => out.truncate(before),
+            }
+        });
+        push!(&mut out, "]}");
     });
     String::from_utf8(out).unwrap_or_default()
+}
+
+/// Writes an element up to its bytes, and gives the list of others that were likely. `None` if it is no object.
+fn entry<'a>(element: &'a str, unknown: &str, out: &mut Vec<u8>) -> Option<&'a str> {
+    let (mut token, mut value, mut bytes, mut others) = ("", "0", None, "[]");
+    let is_object = members(element, |key, found| match key {
+        "token" => token = string(found).unwrap_or_default(),
+        "logprob" if found != "null" => value = found,
+        "bytes" => bytes = Some(found).filter(|found| found.starts_with('[')),
+        "top_logprobs" if found.starts_with('[') => others = found,
+        _ => {}
+    });
+    if !is_object {
+        return None;
+    }
+    push!(out, "{\"token\":\"", token, "\",\"logprob\":", value, ",\"bytes\":");
+    match bytes {
+        Some(bytes) => push!(out, bytes),
+        None => push_bytes(&unescaped(token), unknown, out),
+    }
+    Some(others)
+}
+
+/// Writes the bytes of a token's text.
+fn push_bytes(text: &str, unknown: &str, out: &mut Vec<u8>) {
+    if text.contains(char::REPLACEMENT_CHARACTER) {
+        return push!(out, unknown);
+    }
+    out.push(b'[');
+    for (at, byte) in text.bytes().enumerate() {
+        push!(out, if at == 0 { "" } else { "," }, u64::from(byte));
+    }
+    out.push(b']');
 }
 
 /// The parallel lists for the elements in `list`; `offset` is how many characters of text came before.
@@ -36,13 +75,13 @@ pub(super) fn to_lists(list: &str, mut offset: u64) -> String {
     elements(&format!("[{list}]"), |element| {
         let (mut token, mut value, mut top) = ("", "null", Vec::new());
         members(element, |key, found| match key {
-            "token" => token = super::json::string(found).unwrap_or_default(),
+            "token" => token = string(found).unwrap_or_default(),
             "logprob" => value = found,
             "top_logprobs" => {
                 elements(found, |other| {
                     let (mut token, mut value) = ("", "null");
                     members(other, |key, found| match key {
-                        "token" => token = super::json::string(found).unwrap_or_default(),
+                        "token" => token = string(found).unwrap_or_default(),
                         "logprob" => value = found,
                         _ => {}
                     });
@@ -121,15 +160,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn missing_fields_are_added() {
+    fn fields_are_completed() {
         for (list, full) in [
             ("", ""),
             (
-                r#"{"token":"a","logprob":-1.5},{"token":"b","logprob":-2,"bytes":[98],"top_logprobs":[]}"#,
-                r#"{"token":"a","logprob":-1.5,"bytes":null,"top_logprobs":[]},{"token":"b","logprob":-2,"bytes":[98],"top_logprobs":[]}"#,
+                r#"{"token":"a","logprob":-1.5,"id":7},{"token":"b","logprob":-2,"bytes":[98],"top_logprobs":[]}"#,
+                r#"{"token":"a","logprob":-1.5,"bytes":[97],"top_logprobs":[]},{"token":"b","logprob":-2,"bytes":[98],"top_logprobs":[]}"#,
+            ),
+            (
+                r#"{"token":"\u00e9","logprob":null,"bytes":null,"top_logprobs":[{"token":"\ufffd","logprob":-3},7]},7"#,
+                r#"{"token":"\u00e9","logprob":0,"bytes":[195,169],"top_logprobs":[{"token":"\ufffd","logprob":-3,"bytes":null}]}"#,
             ),
         ] {
-            assert_eq!(completed(list), full);
+            assert_eq!(completed(list, "null"), full);
         }
     }
 

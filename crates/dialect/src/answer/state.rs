@@ -5,6 +5,8 @@ use proto::Api;
 use super::event::{Event, Finish, Listener, Usage, merged};
 use super::forced::Forced;
 use super::json::escaped;
+use super::logprobs;
+use super::prefill::{Piece, Prefill};
 use super::to::{Called, Ending, Head, Writer};
 use crate::{Expect, Failure, RenamedTool};
 
@@ -23,6 +25,8 @@ pub(super) struct State {
     /// How long it had when content began.
     first_ns: Option<u64>,
     forced: Option<Forced>,
+    /// Gone as soon as it is clear whether the answer repeats its beginning.
+    prefill: Option<Prefill>,
     wishes: Wishes,
     /// The call that began last is not shown.
     is_hidden: bool,
@@ -42,6 +46,7 @@ impl State {
             elapsed_ns: None,
             first_ns: None,
             forced: expect.forced_tool.as_ref().map(Forced::new),
+            prefill: expect.prefill.as_deref().filter(|text| !text.is_empty()).map(Prefill::new),
             wishes: Wishes::of(expect),
             is_hidden: false,
             calls: 0,
@@ -52,6 +57,9 @@ impl State {
 
     /// Writes what comes after the last piece.
     pub(super) fn end(&mut self, out: &mut Vec<u8>) -> Result<(), Failure> {
+        if let Some(prefill) = self.prefill.take() {
+            Scribe { state: self, out }.say_held(&prefill)?;
+        }
         if let Some(forced) = self.forced.take() {
             forced.end(&mut Scribe { state: self, out })?;
         }
@@ -90,6 +98,9 @@ pub(super) struct Scribe<'a> {
 impl Listener for Scribe<'_> {
     #[inline]
     fn hear(&mut self, event: Event<'_>) -> Result<(), Failure> {
+        if let Some(prefill) = self.state.prefill.take() {
+            return self.hear_beginning(prefill, event);
+        }
         let Scribe { state, out } = self;
         match event {
             Event::Thinking(_) | Event::Text { .. } | Event::Call { .. } | Event::Arguments(_)
@@ -104,8 +115,12 @@ impl Listener for Scribe<'_> {
             Event::Text { text, logprobs } => {
                 state.said_something();
                 let Some(mut forced) = state.forced.take() else {
-                    let logprobs = if state.wishes.logprobs { logprobs } else { "" };
-                    return state.writer.text(&state.head, text, logprobs, out);
+                    if !state.wishes.logprobs || logprobs.is_empty() {
+                        return state.writer.text(&state.head, text, "", out);
+                    }
+                    // OpenAI's chats may be told that a token's bytes are not known; Responses may not.
+                    let unknown = if state.head.client == Api::Responses { "[]" } else { "null" };
+                    return state.writer.text(&state.head, text, &logprobs::completed(logprobs, unknown), out);
                 };
                 let heard = forced.text(text, self);
                 self.state.forced = Some(forced);
@@ -145,6 +160,43 @@ impl Listener for Scribe<'_> {
                 Ok(())
             }
         }
+    }
+}
+
+impl Scribe<'_> {
+    /// As `hear`, while the answer may still repeat the beginning that the client gave it.
+    fn hear_beginning(&mut self, mut prefill: Prefill, event: Event<'_>) -> Result<(), Failure> {
+        match event {
+            Event::Text { text, logprobs } => match prefill.take(text, logprobs) {
+                Piece::Unclear => {}
+                Piece::Repeated(rest) if rest.is_empty() => return Ok(()),
+                Piece::Repeated(rest) => return self.hear(Event::Text { text: &rest, logprobs }),
+                Piece::Own => {
+                    self.say_held(&prefill)?;
+                    return self.hear(event);
+                }
+            },
+            Event::Call { .. } | Event::Arguments(_) => {
+                self.say_held(&prefill)?;
+                return self.hear(event);
+            }
+            // It comes before any text.
+            Event::Thinking(_) if !prefill.held.is_empty() => {
+                self.say_held(&prefill)?;
+                return self.hear(event);
+            }
+            Event::Thinking(_) | Event::Finish(_) | Event::StopText(_) | Event::Usage(_) => self.hear(event)?,
+        }
+        self.state.prefill = Some(prefill);
+        Ok(())
+    }
+
+    /// Says what was held back: the answer does not repeat its beginning.
+    fn say_held(&mut self, prefill: &Prefill) -> Result<(), Failure> {
+        if prefill.held.is_empty() && prefill.likely.is_empty() {
+            return Ok(());
+        }
+        self.hear(Event::Text { text: &prefill.held, logprobs: &prefill.likely })
     }
 }
 

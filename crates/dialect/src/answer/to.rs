@@ -26,6 +26,8 @@ pub(super) struct Head {
     pub(super) now_ms: u64,
     pub(super) client: Api,
     pub(super) include_usage: bool,
+    /// Tokens that the prompt is thought to have.
+    pub(super) prompt_tokens_estimate: u64,
     /// What stands before the text of a plain completion; the inside of a JSON string.
     pub(super) echo: Option<String>,
 }
@@ -39,6 +41,7 @@ impl Head {
             now_ms: unix_ms,
             client: expect.client,
             include_usage: expect.include_usage,
+            prompt_tokens_estimate: expect.prompt_tokens_estimate,
             echo: expect.echo.as_deref().map(escaped),
         }
     }

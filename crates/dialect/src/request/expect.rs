@@ -25,6 +25,12 @@ pub struct Expect {
     pub logprobs: bool,
     /// `/v1/completions` with `echo`: the prompt, which comes before the answer's text.
     pub echo: Option<String>,
+    /// The text of the assistant's message with which the conversation ended: the answer goes on from there. Where the
+    /// backend says it once more at the beginning of its answer, it is left out.
+    pub prefill: Option<String>,
+    /// How many tokens the prompt is thought to have; 0 if nobody knows. Anthropic's clients are told at the beginning of
+    /// a stream, when the backend has not counted yet; the last record has the backend's own count.
+    pub prompt_tokens_estimate: u64,
     /// An Ollama client only wanted the model loaded: whatever the backend says, the answer has no text and ends in
     /// `"done_reason":"load"`.
     pub only_load: bool,
@@ -53,6 +59,8 @@ impl Expect {
             renamed_tools: Vec::new(),
             logprobs: false,
             echo: None,
+            prefill: None,
+            prompt_tokens_estimate: 0,
             only_load: false,
             embeddings_base64: false,
             legacy_single: client == Api::OllamaEmbeddings,

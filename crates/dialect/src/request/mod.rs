@@ -18,6 +18,7 @@ pub use quirks::{served, upstream, way};
 use json::Json;
 use object::Object;
 
+use crate::canon::{Part, Request, Role};
 use crate::{Cause, Failure, Note};
 
 /// A request in the backend's words.
@@ -125,6 +126,7 @@ fn generation(
         context.emulated("loading by an empty prompt");
         request.messages.push(decode::ollama::nothing());
     }
+    let prefill = prefill(context, &request);
     let mut forced_tool = None;
     let body = match upstream {
         Api::OllamaChat => {
@@ -149,7 +151,29 @@ fn generation(
     expect.renamed_tools = std::mem::take(&mut context.renamed);
     expect.logprobs = request.logprobs.is_some();
     expect.echo = echo;
+    expect.prefill = prefill;
     expect.only_load = request.only_load;
     expect.response_members = response_members;
     Ok((upstream, body.finish(), expect))
+}
+
+/// The text of a last message of the assistant's, where the backend may say it again.
+///
+/// llama-server, and so Ollama with the templates that it leaves to its engine, goes on from such a message and begins its
+/// answer with it (measured in November 2026). Ollama's own clients are used to that. Those of Anthropic are promised that
+/// the answer goes on without it, whoever answers.
+fn prefill(context: &Context<'_>, request: &Request<'_>) -> Option<String> {
+    let repeats =
+        matches!(context.target.kind, BackendKind::Ollama | BackendKind::LlamaServer | BackendKind::LlamaRouter);
+    let wanted = match context.client {
+        Api::OllamaChat | Api::OllamaGenerate | Api::Completions => false,
+        client => repeats || client == Api::Messages,
+    };
+    let last = request.messages.last().filter(|last| wanted && last.role == Role::Assistant)?;
+    if last.parts.iter().any(|part| matches!(part, Part::ToolCall(_) | Part::Media(_))) {
+        return None;
+    }
+    let texts = last.parts.iter().filter_map(|part| if let Part::Text(text) = part { Some(text.text()) } else { None });
+    let text = texts.collect::<Vec<_>>().join("\n");
+    (!text.is_empty()).then_some(text)
 }

@@ -73,7 +73,8 @@ fn ollama(line: &Value, heard: &mut Heard) {
     }
 }
 
-fn data(answer: &str) -> Vec<Value> {
+/// What the events of `answer` say.
+pub(crate) fn data(answer: &str) -> Vec<Value> {
     let events = answer.split_terminator("\n\n").map(|event| {
         let (name, data) = match event.strip_prefix("event: ") {
             Some(rest) => rest.split_once("\ndata: ").unwrap(),

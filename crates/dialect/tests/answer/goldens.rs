@@ -26,9 +26,9 @@ pub(crate) fn recorded(name: &str) -> Vec<u8> {
 }
 
 /// A name, what the model does, why it stops, and what the client expects beyond the usual.
-type Case = (&'static str, Vec<Act>, &'static str, fn(Expect) -> Expect);
+pub(crate) type Case = (&'static str, Vec<Act>, &'static str, fn(Expect) -> Expect);
 
-fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<Case> {
     let same: fn(Expect) -> Expect = |expect| expect;
     let paris = json!({"city": "Paris \"now\""});
     vec![
@@ -77,7 +77,7 @@ fn cases() -> Vec<Case> {
 }
 
 /// Whether the client can meet such a case.
-fn fits(client: Api, upstream: Api, case: &str) -> bool {
+pub(crate) fn fits(client: Api, upstream: Api, case: &str) -> bool {
     let is_plain = client == Api::Completions || upstream == Api::Completions;
     let is_ollama = matches!(client, Api::OllamaChat | Api::OllamaGenerate);
     match case {

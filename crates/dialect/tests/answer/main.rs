@@ -1,11 +1,15 @@
 //! Answers, translated from every backend for every client. `GOLDEN=write` rewrites the files; the difference is read like code.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod assemble;
 mod client;
+mod complete;
 mod embeddings;
 mod goldens;
+mod prefill;
 mod properties;
 mod rules;
+mod schema;
 mod upstream;
 
 use dialect::{AnswerTranslator, Expect, Failure, ForcedTool};

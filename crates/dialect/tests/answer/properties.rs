@@ -14,7 +14,7 @@ fn text() -> impl Strategy<Value = String> {
     prop_oneof!["[a-z ]{1,6}", any::<String>()]
 }
 
-fn acts() -> impl Strategy<Value = Vec<Act>> {
+pub(crate) fn acts() -> impl Strategy<Value = Vec<Act>> {
     let call = ("[a-z]{0,3}", "[a-z_]{1,8}", text())
         .prop_map(|(id, name, city)| Act::Call(id, name, json!({"city": city, "deep": {"n": [1, null]}})));
     // In the order in which a model does things: whole answers tell no other.
@@ -22,7 +22,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         .prop_map(|(thinking, text, calls)| [thinking, text, calls].concat())
 }
 
-fn cut<'a>(bytes: &'a [u8], sizes: &[usize]) -> Vec<&'a [u8]> {
+pub(crate) fn cut<'a>(bytes: &'a [u8], sizes: &[usize]) -> Vec<&'a [u8]> {
     let (mut rest, mut pieces) = (bytes, Vec::new());
     for &size in sizes.iter().cycle().take(if sizes.is_empty() { 0 } else { bytes.len() }) {
         let (piece, after) = rest.split_at(size.min(rest.len()));

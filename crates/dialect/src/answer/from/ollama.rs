@@ -18,11 +18,7 @@ pub(in super::super) fn read(record: &str, to: &mut impl Listener) -> Result<Mea
     if let Some(thinking) = found.thinking {
         to.hear(Event::Thinking(thinking))?;
     }
-    if found.logprobs.is_empty() {
-        say(found.text, "", to)?;
-    } else {
-        say(found.text, &super::super::logprobs::completed(found.logprobs), to)?;
-    }
+    say(found.text, found.logprobs, to)?;
     if let Some(array) = found.calls {
         read_calls(array, to)?;
     }

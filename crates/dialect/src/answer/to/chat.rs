@@ -10,6 +10,8 @@ use super::{Ending, Head};
 pub(in super::super) struct Stream {
     /// All of a chunk before what its delta says.
     before: String,
+    /// Where in it something may be put that only the first chunk says.
+    middle: usize,
     /// All after a delta that is not the last.
     after: &'static str,
     begun: bool,
@@ -23,9 +25,11 @@ impl Stream {
     pub(super) fn new(head: &Head) -> Stream {
         let mut before = Vec::with_capacity(256);
         start(&mut before, head);
+        let middle = before.len();
         push!(&mut before, "\"choices\":[{\"index\":0,\"delta\":{");
         Stream {
             before: String::from_utf8(before).unwrap_or_default(),
+            middle,
             after: if head.include_usage { AFTER_WITHOUT_USAGE } else { AFTER },
             begun: false,
             calls: 0,
@@ -34,11 +38,12 @@ impl Stream {
 
     #[inline]
     fn delta(&mut self, out: &mut Vec<u8>) {
-        push!(out, &self.before);
-        if !self.begun {
-            self.begun = true;
-            push!(out, "\"role\":\"assistant\",");
+        if self.begun {
+            return push!(out, &self.before);
         }
+        self.begun = true;
+        let (start, choices) = self.before.split_at(self.middle);
+        push!(out, start, "\"service_tier\":\"default\",", choices, "\"role\":\"assistant\",");
     }
 
     pub(super) fn thinking(&mut self, text: &str, out: &mut Vec<u8>) {
@@ -105,7 +110,7 @@ pub(super) fn whole(head: &Head, collected: &Collected, ending: &Ending, out: &m
     } else {
         push!(out, "\"", &text, "\"");
     }
-    push!(out, ",\"refusal\":null");
+    push!(out, ",\"refusal\":null,\"annotations\":[]");
     let thinking = collected.all_thinking();
     if !thinking.is_empty() {
         push!(out, ",\"reasoning\":\"", &thinking, "\",\"reasoning_content\":\"", &thinking, "\"");
@@ -123,7 +128,7 @@ pub(super) fn whole(head: &Head, collected: &Collected, ending: &Ending, out: &m
     } else {
         push!(out, "},\"logprobs\":{\"content\":[", &logprobs, "],\"refusal\":null}");
     }
-    push!(out, ",\"finish_reason\":\"", reason(ending.finish), "\"}],");
+    push!(out, ",\"finish_reason\":\"", reason(ending.finish), "\"}],\"service_tier\":\"default\",");
     usage(out, ending);
     push!(out, "}");
 }
@@ -140,6 +145,7 @@ pub(super) fn reason(finish: Finish) -> &'static str {
 pub(super) fn usage(out: &mut Vec<u8>, ending: &Ending) {
     push!(out, "\"usage\":{\"prompt_tokens\":", ending.prompt_tokens(), ",\"completion_tokens\":");
     push!(out, ending.completion_tokens(), ",\"total_tokens\":", ending.total_tokens());
-    push!(out, ",\"prompt_tokens_details\":{\"cached_tokens\":", ending.cached_tokens(), "}");
-    push!(out, ",\"completion_tokens_details\":{\"reasoning_tokens\":", ending.reasoning_tokens(), "}}");
+    push!(out, ",\"prompt_tokens_details\":{\"cached_tokens\":", ending.cached_tokens());
+    push!(out, ",\"audio_tokens\":0},\"completion_tokens_details\":{\"reasoning_tokens\":", ending.reasoning_tokens());
+    push!(out, ",\"audio_tokens\":0,\"accepted_prediction_tokens\":0,\"rejected_prediction_tokens\":0}}");
 }

@@ -1,8 +1,9 @@
 //! Writes `/v1/completions`.
 
+use super::super::event::Finish;
 use super::super::json::{push, unescaped};
 use super::super::logprobs;
-use super::chat::{reason, usage};
+use super::chat::usage;
 use super::collected::Collected;
 use super::{Ending, Head};
 
@@ -81,4 +82,12 @@ pub(super) fn whole(head: &Head, collected: &Collected, ending: &Ending, out: &m
     push!(out, ",\"finish_reason\":\"", reason(ending.finish), "\"}],");
     usage(out, ending);
     push!(out, "}");
+}
+
+/// Here, nothing is called.
+fn reason(finish: Finish) -> &'static str {
+    match finish {
+        Finish::ToolCalls => "stop",
+        finish => super::chat::reason(finish),
+    }
 }

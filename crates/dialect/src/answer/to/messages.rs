@@ -6,6 +6,9 @@ use super::collected::{Block, Collected, object};
 use super::{Ending, Head};
 use crate::Failure;
 
+/// What a whole message's usage says of Anthropic's own servers.
+const UNKNOWN_USAGE: &str = ",\"cache_creation\":null,\"service_tier\":null,\"inference_geo\":null,\"speed\":null";
+
 /// Writes events.
 #[derive(Debug, Default)]
 pub(in super::super) struct Stream {
@@ -47,7 +50,8 @@ impl Stream {
 
     pub(super) fn call(&mut self, head: &Head, id: &str, name: &str, out: &mut Vec<u8>) {
         self.next(head, Kind::Call, out);
-        push!(out, "{\"type\":\"tool_use\",\"id\":\"", id, "\",\"name\":\"", name, "\",\"input\":{}}}\n\n");
+        tool_use(id, name, "{}", out);
+        push!(out, "}\n\n");
     }
 
     pub(super) fn arguments(&mut self, text: &str, out: &mut Vec<u8>) {
@@ -60,9 +64,9 @@ impl Stream {
         self.close(out);
         push!(out, "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{");
         stop(out, ending);
-        push!(out, ",\"container\":null},\"usage\":{");
+        push!(out, "},\"usage\":{");
         tokens(out, ending);
-        push!(out, ",\"server_tool_use\":null}}\n\nevent: message_stop\ndata: {\"type\":\"message_stop\"}\n\n");
+        push!(out, "}}\n\nevent: message_stop\ndata: {\"type\":\"message_stop\"}\n\n");
     }
 
     fn begin(&mut self, head: &Head, out: &mut Vec<u8>) {
@@ -71,10 +75,11 @@ impl Stream {
         }
         push!(out, "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"msg_", &head.id);
         push!(out, "\",\"type\":\"message\",\"role\":\"assistant\",\"model\":\"", &head.model, "\",\"content\":[],");
-        push!(out, "\"stop_reason\":null,\"stop_sequence\":null,\"container\":null,\"usage\":{");
+        push!(out, "\"stop_reason\":null,\"stop_sequence\":null,\"stop_details\":null,\"container\":null,");
         // What a prompt costs is known when the backend says it, at the end.
-        push!(out, "\"input_tokens\":0,\"cache_creation_input_tokens\":0,\"cache_read_input_tokens\":0,");
-        push!(out, "\"output_tokens\":0,\"cache_creation\":null,\"server_tool_use\":null,\"service_tier\":null}}}\n\n");
+        push!(out, "\"diagnostics\":null,\"usage\":{\"input_tokens\":", head.prompt_tokens_estimate);
+        push!(out, ",\"cache_creation_input_tokens\":0,\"cache_read_input_tokens\":0,\"output_tokens\":0,");
+        push!(out, "\"output_tokens_details\":null,\"server_tool_use\":null", UNKNOWN_USAGE, "}}}\n\n");
     }
 
     /// Begins the next block, up to what it is.
@@ -121,26 +126,22 @@ pub(super) fn whole(head: &Head, collected: &Collected, ending: &Ending, out: &m
             Block::Call { id, name, arguments, .. } => {
                 if let Some(input) = object(name, arguments, ending.finish)? {
                     comma(out);
-                    push!(
-                        out,
-                        "{\"type\":\"tool_use\",\"id\":\"",
-                        id,
-                        "\",\"name\":\"",
-                        name,
-                        "\",\"input\":",
-                        &input,
-                        "}"
-                    );
+                    tool_use(id, name, &input, out);
                 }
             }
         }
     }
     push!(out, "],");
     stop(out, ending);
-    push!(out, ",\"container\":null,\"usage\":{");
+    push!(out, ",\"diagnostics\":null,\"usage\":{");
     tokens(out, ending);
-    push!(out, ",\"cache_creation\":null,\"server_tool_use\":null,\"service_tier\":null}}");
+    push!(out, UNKNOWN_USAGE, "}}");
     Ok(())
+}
+
+fn tool_use(id: &str, name: &str, input: &str, out: &mut Vec<u8>) {
+    push!(out, "{\"type\":\"tool_use\",\"id\":\"", id, "\",\"name\":\"", name, "\",\"input\":", input);
+    push!(out, ",\"caller\":{\"type\":\"direct\"}}");
 }
 
 fn stop(out: &mut Vec<u8>, ending: &Ending) {
@@ -156,6 +157,15 @@ fn stop(out: &mut Vec<u8>, ending: &Ending) {
         Some(text) if reason == "stop_sequence" => push!(out, "\"", text, "\""),
         _ => push!(out, "null"),
     }
+    push!(out, ",\"stop_details\":");
+    push!(
+        out,
+        match ending.finish {
+            Finish::Filter => "{\"type\":\"refusal\",\"category\":null,\"explanation\":null}",
+            _ => "null",
+        }
+    );
+    push!(out, ",\"container\":null");
 }
 
 /// Here, cached tokens are no part of the input.
@@ -163,4 +173,10 @@ fn tokens(out: &mut Vec<u8>, ending: &Ending) {
     let cached = ending.cached_tokens().min(ending.prompt_tokens());
     push!(out, "\"input_tokens\":", ending.prompt_tokens() - cached, ",\"cache_creation_input_tokens\":0,");
     push!(out, "\"cache_read_input_tokens\":", cached, ",\"output_tokens\":", ending.completion_tokens());
+    push!(out, ",\"output_tokens_details\":");
+    match ending.usage.reasoning_tokens {
+        Some(tokens) => push!(out, "{\"thinking_tokens\":", tokens, "}"),
+        None => push!(out, "null"),
+    }
+    push!(out, ",\"server_tool_use\":null");
 }

@@ -1,7 +1,7 @@
 //! Writes `/v1/responses`.
 
 use super::super::event::Finish;
-use super::super::json::{members, push};
+use super::super::json::{elements, escaped, is_object, members, push};
 use super::collected::{Block, Collected};
 use super::{Called, Ending, Head};
 use crate::Failure;
@@ -41,19 +41,49 @@ impl Fields {
     /// `said` are members that the request gave, as JSON between the braces.
     pub(super) fn new(said: &str) -> Fields {
         let object = format!("{{{said}}}");
+        let object = if is_object(&object) { object } else { "{}".to_owned() };
         let mut known = Vec::new();
-        if !members(&object, |name, _| known.push(name)) {
-            known.clear();
-        }
         let mut out = Vec::with_capacity(said.len() + 512);
-        if !known.is_empty() {
-            push!(&mut out, ",", said);
-        }
+        members(&object, |name, value| {
+            let default = FIELDS.iter().find(|(field, _)| *field == name).map(|(_, default)| *default);
+            // A request may say null where an answer may not.
+            if value == "null" && default != Some("null") {
+                return;
+            }
+            known.push(name);
+            push!(&mut out, ",\"", name, "\":");
+            if name == "tools" { tools(value, &mut out) } else { push!(&mut out, value) }
+        });
         for (name, default) in FIELDS.into_iter().filter(|(name, _)| !known.contains(name)) {
             push!(&mut out, ",\"", name, "\":", default);
         }
         Fields(String::from_utf8(out).unwrap_or_default())
     }
+}
+
+/// Writes the tools of the request; a function says in an answer what it may leave out in a request.
+fn tools(list: &str, out: &mut Vec<u8>) {
+    out.push(b'[');
+    let mut is_first = true;
+    elements(list, |tool| {
+        push!(out, if std::mem::take(&mut is_first) { "" } else { "," });
+        let (mut is_function, mut parameters, mut strict) = (false, false, false);
+        members(tool, |name, value| match name {
+            "type" => is_function = value == "\"function\"",
+            "parameters" => parameters = true,
+            "strict" => strict = true,
+            _ => {}
+        });
+        match tool.strip_suffix('}').filter(|_| is_function) {
+            None => push!(out, tool),
+            Some(inner) => {
+                push!(out, inner);
+                push!(out, if parameters { "" } else { ",\"parameters\":null" });
+                push!(out, if strict { "" } else { ",\"strict\":null" }, "}");
+            }
+        }
+    });
+    out.push(b']');
 }
 
 /// Writes events.
@@ -136,7 +166,16 @@ impl Stream {
         self.close(head, status, out);
         self.event(if status == "completed" { "response.completed" } else { "response.incomplete" }, out);
         push!(out, ",\"response\":");
-        response(head, &self.fields, &self.said, Some(ending), out);
+        response(head, &self.fields, &self.said, &State::Ended(ending), out);
+        push!(out, "}\n\n");
+    }
+
+    /// Ends the stream with an error.
+    pub(in super::super) fn fail(&mut self, head: &Head, code: &str, message: &str, out: &mut Vec<u8>) {
+        self.begin(head, out);
+        self.event("response.failed", out);
+        push!(out, ",\"response\":");
+        response(head, &self.fields, &self.said, &State::Failed { code, message }, out);
         push!(out, "}\n\n");
     }
 
@@ -147,7 +186,7 @@ impl Stream {
         for name in ["response.created", "response.in_progress"] {
             self.event(name, out);
             push!(out, ",\"response\":");
-            response(head, &self.fields, &self.said, None, out);
+            response(head, &self.fields, &self.said, &State::Begun, out);
             push!(out, "}\n\n");
         }
     }
@@ -237,7 +276,7 @@ impl Stream {
 
 /// Writes the whole answer.
 pub(super) fn whole(head: &Head, fields: &Fields, collected: &Collected, ending: &Ending, out: &mut Vec<u8>) {
-    response(head, fields, collected, Some(ending), out);
+    response(head, fields, collected, &State::Ended(ending), out);
 }
 
 fn status(finish: Finish) -> &'static str {
@@ -247,39 +286,79 @@ fn status(finish: Finish) -> &'static str {
     }
 }
 
-/// Writes a Responses object; one without an ending is in progress and has no output yet.
-fn response(head: &Head, fields: &Fields, said: &Collected, ending: Option<&Ending>, out: &mut Vec<u8>) {
+/// How far an answer has come.
+enum State<'a> {
+    /// It has no output yet.
+    Begun,
+    Ended(&'a Ending),
+    /// It broke off with this error.
+    Failed {
+        code: &'a str,
+        message: &'a str,
+    },
+}
+
+/// Writes a Responses object.
+fn response(head: &Head, fields: &Fields, said: &Collected, state: &State<'_>, out: &mut Vec<u8>) {
     push!(out, "{\"id\":\"resp_", &head.id, "\",\"object\":\"response\",\"created_at\":", head.created());
-    let status = ending.map_or("in_progress", |ending| status(ending.finish));
+    let (status, item_status) = match state {
+        State::Begun => ("in_progress", "in_progress"),
+        State::Ended(ending) => (status(ending.finish), status(ending.finish)),
+        State::Failed { .. } => ("failed", "incomplete"),
+    };
     push!(out, ",\"status\":\"", status, "\",\"completed_at\":");
-    match ending {
-        Some(_) if status == "completed" => push!(out, head.now_ms / 1_000),
+    match status {
+        "completed" => push!(out, head.now_ms / 1_000),
         _ => push!(out, "null"),
     }
-    push!(out, ",\"error\":null,\"incomplete_details\":");
+    push!(out, ",\"error\":");
+    match state {
+        State::Failed { code, message } => {
+            push!(out, "{\"code\":\"", *code, "\",\"message\":\"", &escaped(message), "\"}");
+        }
+        State::Begun | State::Ended(_) => push!(out, "null"),
+    }
+    push!(out, ",\"incomplete_details\":");
     push!(
         out,
-        match ending.map(|ending| ending.finish) {
-            Some(Finish::Length) => "{\"reason\":\"max_output_tokens\"}",
-            Some(Finish::Filter) => "{\"reason\":\"content_filter\"}",
+        match state {
+            State::Ended(Ending { finish: Finish::Length, .. }) => "{\"reason\":\"max_output_tokens\"}",
+            State::Ended(Ending { finish: Finish::Filter, .. }) => "{\"reason\":\"content_filter\"}",
             _ => "null",
         }
     );
     push!(out, ",\"model\":\"", &head.model, "\"", &fields.0, ",\"output\":[");
-    let Some(ending) = ending else {
-        push!(out, "],\"usage\":null}");
-        return;
-    };
-    for (at, block) in said.blocks.iter().enumerate() {
+    let blocks = if matches!(state, State::Begun) { &[][..] } else { &said.blocks };
+    for (at, block) in blocks.iter().enumerate() {
         push!(out, if at == 0 { "" } else { "," });
         let is_last = at + 1 == said.blocks.len();
-        item(head, at as u64, block, if is_last { status } else { "completed" }, out);
+        item(head, at as u64, block, if is_last { item_status } else { "completed" }, out);
     }
+    let State::Ended(ending) = state else { return push!(out, "],\"usage\":null}") };
     push!(out, "],\"usage\":{\"input_tokens\":", ending.prompt_tokens());
-    push!(out, ",\"input_tokens_details\":{\"cached_tokens\":", ending.cached_tokens(), "}");
+    push!(out, ",\"input_tokens_details\":{\"cached_tokens\":", ending.cached_tokens(), ",\"cache_write_tokens\":0}");
     push!(out, ",\"output_tokens\":", ending.completion_tokens());
     push!(out, ",\"output_tokens_details\":{\"reasoning_tokens\":", ending.reasoning_tokens(), "}");
     push!(out, ",\"total_tokens\":", ending.total_tokens(), "}}");
+}
+
+/// The event `number` with which an answer ends of which nothing else is known.
+pub(crate) fn unknown_failed(number: u64, code: &str, message: &str) -> String {
+    let head = Head {
+        id: "unknown".to_owned(),
+        model: String::new(),
+        created_ms: 0,
+        now_ms: 0,
+        client: proto::Api::Responses,
+        include_usage: false,
+        prompt_tokens_estimate: 0,
+        echo: None,
+    };
+    let mut out = Vec::with_capacity(1_024);
+    push!(&mut out, "{\"type\":\"response.failed\",\"sequence_number\":", number, ",\"response\":");
+    response(&head, &Fields::new(""), &Collected::default(), &State::Failed { code, message }, &mut out);
+    push!(&mut out, "}");
+    String::from_utf8(out).unwrap_or_default()
 }
 
 fn item_id(head: &Head, index: u64, block: &Block, out: &mut Vec<u8>) {
@@ -302,7 +381,7 @@ fn item(head: &Head, index: u64, block: &Block, status: &str, out: &mut Vec<u8>)
             if is_full {
                 push!(out, "{\"type\":\"summary_text\",\"text\":\"", text, "\"}");
             }
-            push!(out, "],\"encrypted_content\":null}");
+            push!(out, "]}");
         }
         Block::Text { text, logprobs } => {
             push!(out, "\",\"type\":\"message\",\"status\":\"", status, "\",\"role\":\"assistant\",\"content\":[");
