@@ -75,7 +75,12 @@ impl Placer {
             api,
             models: ask.models,
             app: ask.app,
-            estimated_tokens: ask.estimated_tokens,
+            text_bytes: ask.estimated_tokens.saturating_mul(4),
+            media: 0,
+            max_tokens: Some(0),
+            context_wanted: None,
+            cuts: api.dialect() == proto::Dialect::Ollama,
+            keep_alive: None,
             excluded: ask.excluded,
             streams: ask.streams,
             waited_since: ask.arrived,
@@ -87,7 +92,7 @@ impl Placer {
                 Output::Refuse(to, refusal) if to == key => {
                     own = Some(Err(refusal::failure(&refusal, api, &requested)))
                 }
-                other => state.sort(other, &mut mail),
+                other => state.sort(other, &mut mail, now),
             }
         }
         let placing = match own {
@@ -151,9 +156,10 @@ impl Placer {
                     tokio::select! {
                         () = tokio::time::sleep(wait) => {
                             let mut state = self.lock();
-                            state.router.handle_timeout(self.clock.now());
+                            let now = self.clock.now();
+                            state.router.handle_timeout(now);
                             let mut mail = Mail::default();
-                            state.sort_all(&mut mail);
+                            state.sort_all(&mut mail, now);
                             self.release(state, mail);
                         }
                         () = self.timer.notified() => {}
@@ -165,8 +171,9 @@ impl Placer {
 
     fn tell(&self, mut state: MutexGuard<'_, State>, input: Input) {
         let mut mail = Mail::default();
-        state.router.handle(input, self.clock.now());
-        state.sort_all(&mut mail);
+        let now = self.clock.now();
+        state.router.handle(input, now);
+        state.sort_all(&mut mail, now);
         self.release(state, mail);
     }
 
@@ -197,13 +204,13 @@ impl Placer {
 }
 
 impl State {
-    fn sort_all(&mut self, mail: &mut Mail) {
+    fn sort_all(&mut self, mail: &mut Mail, now: Moment) {
         while let Some(output) = self.router.poll_output() {
-            self.sort(output, mail);
+            self.sort(output, mail, now);
         }
     }
 
-    fn sort(&mut self, output: Output, mail: &mut Mail) {
+    fn sort(&mut self, output: Output, mail: &mut Mail, now: Moment) {
         match output {
             Output::Grant(key, grant) => match self.waiting.remove(&key) {
                 Some(Waiter { answer, fleet, .. }) => {
@@ -218,6 +225,10 @@ impl State {
                 }
             }
             Output::Move(key) => mail.moves.extend(self.movable.remove(&key)),
+            // Nothing carries jobs out yet: backends load by themselves when they are asked for an answer.
+            Output::Load(job) | Output::Unload(job) => {
+                self.router.handle(Input::JobEnded { id: job.id, result: Ok(()) }, now);
+            }
         }
     }
 

@@ -43,6 +43,13 @@ pub(crate) fn failure(refusal: &Refusal, api: Api, requested: &str) -> Failure {
             ),
             *retry_after,
         ),
+        Refusal::ContextTooLong { needed, most } => Failure::new(
+            Cause::ContextLength,
+            format!("the prompt needs a context of {needed} tokens, and the most that this model can be given here is {most}"),
+        ),
+        Refusal::LoadFailed { model, reason, retry_after } => {
+            retry(Cause::Unavailable, format!("model '{model}' could not be loaded: {reason}"), *retry_after)
+        }
         Refusal::Exhausted { tried } => retry(
             Cause::BadGateway,
             format!("all {tried} inference servers that could serve this failed"),
@@ -68,6 +75,8 @@ mod tests {
             (Refusal::NotSpoken { model: model.clone(), backends: vec!["x (vllm)".to_owned()] }, 501, false),
             (Refusal::QueueFull { waiting: 9, retry_after: second }, 503, true),
             (Refusal::Unavailable { model, retry_after: Duration::ZERO }, 503, true),
+            (Refusal::ContextTooLong { needed: 9000, most: 4096 }, 400, false),
+            (Refusal::LoadFailed { model: "m".to_owned(), reason: "x".to_owned(), retry_after: second }, 503, true),
             (Refusal::Exhausted { tried: 2 }, 502, true),
             (Refusal::Draining, 503, true),
         ] {

@@ -16,7 +16,12 @@
 //!     api: Api::OllamaChat,
 //!     models: vec![ModelName::new("llama3")],
 //!     app: None,
-//!     estimated_tokens: 100,
+//!     text_bytes: 400,
+//!     media: 0,
+//!     max_tokens: None,
+//!     context_wanted: None,
+//!     cuts: true,
+//!     keep_alive: None,
 //!     excluded: vec![],
 //!     streams: true,
 //!     waited_since: now,
@@ -27,17 +32,25 @@
 
 mod breaker;
 mod fleet;
+mod job;
 mod learning;
 mod moving;
 mod pace;
 mod patience;
 mod queue;
+mod queue_view;
+mod refusal;
 mod router;
 mod stand_in;
 mod standing;
+mod tokens;
 mod views;
 mod words;
 
+pub use job::{Job, JobFault, JobId, KeepAlive, Why, Wish};
+pub use queue_view::{LaneState, QueueView, WaitReason};
+pub use refusal::Refusal;
 pub use router::Router;
 pub use stand_in::stand_in;
-pub use words::{Ask, Ending, Grant, Input, Key, Output, QueueView, Refusal, Settings};
+pub use tokens::Estimate;
+pub use words::{Ask, Ending, Grant, Input, Key, Output, Settings, Verdict};

@@ -45,10 +45,10 @@ impl Seen {
     }
 }
 
-/// What a request of so many tokens may take longer than others: a slow machine reads fifty a second, and [`LEAST`] is
+/// What a request with so many tokens of prompt may take longer than others: a slow machine reads fifty a second, and [`LEAST`] is
 /// enough for a thousand.
-pub(crate) fn allowance(estimated_tokens: u64) -> Duration {
-    Duration::from_millis(estimated_tokens.saturating_sub(1000).saturating_mul(20))
+pub(crate) fn allowance(prompt: u64) -> Duration {
+    Duration::from_millis(prompt.saturating_sub(1000).saturating_mul(20))
 }
 
 /// When each watched request is looked at. Holds running requests only, each once.

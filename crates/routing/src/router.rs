@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use proto::{BackendState, Moment};
+use proto::{BackendState, ModelName, Moment};
 
 use crate::breaker::Pass;
 use crate::fleet::{Fleet, Place, is_embedding};
@@ -12,7 +12,8 @@ use crate::pace::Pace;
 use crate::patience::{Patience, allowance};
 use crate::queue::{Queue, Waiting};
 use crate::standing::{Choice, Room, Standing, Want};
-use crate::{Ask, Ending, Grant, Input, Key, Output, Refusal, Settings};
+use crate::tokens::{Estimate, Tokens};
+use crate::{Ask, Ending, Grant, Input, Key, Output, Refusal, Settings, Verdict};
 
 /// Told to clients of backends that are away: most restarts take about that long.
 const COME_BACK: Duration = Duration::from_secs(5);
@@ -28,6 +29,7 @@ pub struct Router {
     pub(crate) queue: Queue,
     pub(crate) outputs: VecDeque<Output>,
     pace: Pace,
+    tokens: Tokens,
     /// Grants so far: tells which of two requests was granted first.
     serial: u64,
     seed: u64,
@@ -67,6 +69,7 @@ impl Router {
             queue: Queue::default(),
             outputs: VecDeque::new(),
             pace: Pace::default(),
+            tokens: Tokens::default(),
             serial: 0,
             seed,
             stuck: 0,
@@ -85,6 +88,10 @@ impl Router {
             Input::FirstContent(key) => self.first_content(key, now),
             Input::Finish(key, ending) => self.finish(key, ending, now),
             Input::Backends(states) => self.replace_backends(states, now),
+            Input::JobEnded { .. } | Input::Memory { .. } | Input::Wish { .. } => {}
+            Input::Counted { model, text_bytes, media, prompt_tokens, completion_tokens } => {
+                self.tokens.counted(&model, text_bytes, media, prompt_tokens, completion_tokens);
+            }
             Input::Drain => self.drain(),
         }
         self.settle(now);
@@ -105,6 +112,11 @@ impl Router {
         self.outputs.pop_front()
     }
 
+    /// Tokens that `model` will probably make of a prompt of so many bytes of text and so many images.
+    pub fn estimate(&self, model: &ModelName, text_bytes: u64, media: u32) -> Estimate {
+        self.tokens.estimate(model, text_bytes, media)
+    }
+
     fn arrive(&mut self, key: Key, ask: Ask, now: Moment) {
         if self.running.contains_key(&key) || self.queue.contains(key) {
             return;
@@ -112,11 +124,16 @@ impl Router {
         if self.is_draining {
             return self.refuse(key, Refusal::Draining);
         }
-        let Ask { api, models, app, estimated_tokens, excluded, streams, waited_since } = ask;
+        let Ask { api, models, app, text_bytes, media, max_tokens, excluded, streams, waited_since, .. } = ask;
+        let (mut prompt, mut estimated_tokens) = (0, 0);
+        if let Some(model) = models.first() {
+            prompt = self.tokens.estimate(model, text_bytes, media).tokens;
+            estimated_tokens = prompt.saturating_add(self.tokens.likely_answer(model, max_tokens));
+        }
         if !excluded.is_empty() {
             self.has_freed |= self.patience.resume();
         }
-        let allowance = streams.then(|| allowance(estimated_tokens));
+        let allowance = streams.then(|| allowance(prompt));
         let want = Arc::new(Want { models, api, excluded, allowance });
         match self.fleet.standing(&want, None, now) {
             Standing::Hopeless => self.refuse(key, self.fleet.refusal(&want)),
@@ -136,7 +153,7 @@ impl Router {
     }
 
     fn leave(&mut self, key: Key, now: Moment) {
-        self.outputs.retain(|output| output.key() != key);
+        self.outputs.retain(|output| output.key() != Some(key));
         if self.queue.remove(key).is_none() {
             self.finish(key, Ending::ClientLeft, now);
         }
@@ -296,7 +313,15 @@ impl Router {
             self.patience.watch(key, at);
         }
         let queued = now.since(enqueued);
-        let grant = Grant { backend: Arc::clone(&backend.state), model, candidates, queued };
+        let grant = Grant {
+            backend: Arc::clone(&backend.state),
+            model,
+            candidates,
+            queued,
+            context: None,
+            verdict: Verdict::Passed,
+            loaded_for: None,
+        };
         let serial = self.serial;
         let running = Running {
             want,
@@ -319,9 +344,10 @@ impl Router {
 }
 
 impl Output {
-    fn key(&self) -> Key {
+    fn key(&self) -> Option<Key> {
         match self {
-            Output::Grant(key, _) | Output::Refuse(key, _) | Output::Move(key) => *key,
+            Output::Grant(key, _) | Output::Refuse(key, _) | Output::Move(key) => Some(*key),
+            Output::Load(_) | Output::Unload(_) => None,
         }
     }
 }

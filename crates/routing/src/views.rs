@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proto::{BackendId, ModelName};
 
 use crate::fleet::Place;
-use crate::{QueueView, Router};
+use crate::{LaneState, QueueView, Router};
 
 impl Router {
     /// Requests being worked on by any backend.
@@ -62,6 +62,10 @@ impl Router {
                         completed: lane.completed,
                         failed: lane.failed,
                         slots: backend.slots(lane, None),
+                        state: if lane.loaded { LaneState::Loaded } else { LaneState::Idle },
+                        reason: None,
+                        eta: None,
+                        context: None,
                     });
                 }
             }

@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use proto::{Api, BackendId, BackendState, Candidate, ModelName, Moment};
 
+use crate::Refusal;
+use crate::job::{Job, JobFault, JobId, KeepAlive, Wish};
+
 /// What the owner of the machine may choose.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -36,8 +39,20 @@ pub struct Ask {
     pub models: Vec<ModelName>,
     /// Who asks; the queue is fair between apps. All that do not say count as one.
     pub app: Option<Arc<str>>,
-    /// Tokens of prompt and answer, as estimated: what the app is charged for in the queue.
-    pub estimated_tokens: u64,
+    /// Bytes of the prompt's text, tools and system text included. How many tokens that is, is learnt for each model.
+    pub text_bytes: u64,
+    /// Images and other media in the prompt; each counts as about a thousand tokens until it is known better.
+    pub media: u32,
+    /// Tokens that the client lets the answer have at most, where it says so.
+    pub max_tokens: Option<u64>,
+    /// The context that the client names (`num_ctx`), in tokens. Below 4 is the same as none: it would load a model
+    /// with four tokens.
+    pub context_wanted: Option<u64>,
+    /// Whether a client of this call expects a prompt that is too long to be cut in silence (Ollama's calls, unless
+    /// `truncate` is false), rather than an error.
+    pub cuts: bool,
+    /// How long the client wishes the model to stay in memory afterwards. Recorded, and never more than a wish.
+    pub keep_alive: Option<KeepAlive>,
     /// Backends that were tried already. Not empty means: a retry, which goes before new requests of its app.
     pub excluded: Vec<BackendId>,
     /// Whether the answer is streamed. Of one that is not, nothing is known until it is whole, so it is never overdue.
@@ -60,6 +75,44 @@ pub enum Input {
     Finish(Key, Ending),
     /// All backends of this machine, as they are now; those that are missing are gone.
     Backends(Vec<Arc<BackendState>>),
+    /// An [`Output::Load`] or [`Output::Unload`] has ended. Each must end so, once; unknown ids are ignored.
+    JobEnded {
+        /// [`Job::id`].
+        id: JobId,
+        /// Whether it was done, and otherwise what the backend said.
+        result: Result<(), JobFault>,
+    },
+    /// A backend counted the tokens of an answered request.
+    Counted {
+        /// The model that served it.
+        model: ModelName,
+        /// [`Ask::text_bytes`] of the request.
+        text_bytes: u64,
+        /// [`Ask::media`] of the request.
+        media: u32,
+        /// Tokens of the whole prompt, those included that came from a cache.
+        prompt_tokens: u64,
+        /// Tokens of the answer, where it came to its own end.
+        completion_tokens: Option<u64>,
+    },
+    /// Memory that models may use, as it is now.
+    Memory {
+        /// The backend that it is for; `None`: all backends of this machine.
+        backend: Option<BackendId>,
+        /// Bytes that are free.
+        free_bytes: u64,
+        /// Bytes that would be free without any model.
+        total_bytes: u64,
+    },
+    /// Somebody wishes that a model were in memory, or were not. Done when it disturbs nobody.
+    Wish {
+        /// The model.
+        model: ModelName,
+        /// The backend; `None`: each that has the model, or for [`Wish::Load`] one of them.
+        backend: Option<BackendId>,
+        /// What is wished.
+        wish: Wish,
+    },
     /// From now on everything new is refused, and so is what waits; what works may finish.
     Drain,
 }
@@ -95,6 +148,10 @@ pub enum Output {
     /// Overdue: the model was in memory when the request was granted, and since then more than 20 s and more than four
     /// times the longest of the last 16 first contents of that model there have passed.
     Move(Key),
+    /// Have the backend load a model, by a call that nobody's leaving can cut; ends with [`Input::JobEnded`].
+    Load(Job),
+    /// Have the backend unload a model that none of our requests uses, and wait until it is gone; ends as above.
+    Unload(Job),
 }
 
 /// A backend for a request.
@@ -108,70 +165,36 @@ pub struct Grant {
     pub candidates: Vec<Candidate>,
     /// Time between this attempt's arrival and the grant; zero when there was room at once.
     pub queued: Duration,
+    /// The context to name to the backend (`num_ctx`): exactly the one that the model is loaded with, because any other
+    /// would load it again. `None`: name none.
+    pub context: Option<u64>,
+    /// What became of the context that the request needs.
+    pub verdict: Verdict,
+    /// How much of [`Grant::queued`] was spent on loading the model, the room for it included; `None`: it was in memory.
+    pub loaded_for: Option<Duration>,
 }
 
-/// Why a request gets no backend.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum Refusal {
-    /// Backends answer, but none, up or down, has any of the models.
-    #[error("no backend has model `{model}`")]
-    UnknownModel {
-        /// The model that was asked for, in comparable form.
-        model: String,
-    },
-    /// No backend is known to have any of the models, and none answers.
-    #[error("no inference server answers on this machine")]
-    NoBackend,
-    /// Backends have the model, but none of them answers this call.
-    #[error("no backend with model `{model}` answers this call; it is on {}", .backends.join(", "))]
-    NotSpoken {
-        /// The first of the models that any backend has.
-        model: String,
-        /// The backends that have it, as `name (kind)`, sorted.
-        backends: Vec<String>,
-    },
-    /// As many requests wait as may wait.
-    #[error("{waiting} requests are waiting already")]
-    QueueFull {
-        /// Requests that wait.
-        waiting: usize,
-        /// When room is likely, going by how fast requests ended of late; at least a second.
-        retry_after: Duration,
-    },
-    /// Backends have the model, but none could serve within [`Settings::queue_wait`].
-    #[error("no backend with model `{model}` is able to serve at the moment")]
-    Unavailable {
-        /// The first of the models that any backend has, or else the one that was asked for.
-        model: String,
-        /// When to try again; at least a second.
-        retry_after: Duration,
-    },
-    /// Every backend that could serve was tried.
-    #[error("all {tried} backends that could serve were tried")]
-    Exhausted {
-        /// Backends that were tried.
-        tried: usize,
-    },
-    /// This node is about to stop.
-    #[error("this node is stopping and takes no new requests")]
-    Draining,
+/// What `X-Fleet-Context` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// The request fits the context that the model was loaded with.
+    Kept,
+    /// The model was loaded again with more context for this request.
+    Grown,
+    /// Nothing can hold the whole prompt: the backend will cut it.
+    Cut,
+    /// The backend sees to the context itself, or does not say what it has.
+    Passed,
 }
 
-/// What goes on at one model of one backend.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct QueueView {
-    /// The backend.
-    pub backend: BackendId,
-    /// The model.
-    pub model: ModelName,
-    /// Requests that wait for it. One that several backends could serve is counted at one of them only.
-    pub pending: u32,
-    /// Requests that it works on.
-    pub in_flight: u32,
-    /// Requests answered, refusals of a client's mistake included, since the backend was found.
-    pub completed: u64,
-    /// Attempts that failed since then.
-    pub failed: u64,
-    /// Requests that it works on at once, as known now.
-    pub slots: u32,
+impl Verdict {
+    /// The header's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Verdict::Kept => "kept",
+            Verdict::Grown => "grown",
+            Verdict::Cut => "cut",
+            Verdict::Passed => "passed",
+        }
+    }
 }

@@ -179,7 +179,7 @@ fn a_probe_waits_for_others_by_design() {
 #[test]
 fn a_long_prompt_may_take_longer() {
     let mut bench = Bench::new(vec![told("a", 4, &["m*"])]);
-    let long = Ask { estimated_tokens: 6000, ..ask(&["m"], bench.now) };
+    let long = Ask { text_bytes: 24000, ..ask(&["m"], bench.now) };
     assert_eq!(told_as(bench.arrive_with(1, long)), "a/0");
     bench.backends(vec![told("a", 4, &["m*"]), told("b", 4, &["m"])]);
     bench.pass(SECOND * 115);

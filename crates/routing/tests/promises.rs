@@ -137,6 +137,7 @@ impl Day {
                     assert!(!self.has_content.contains(&key));
                     assert!(self.told_to_move.insert(key), "once");
                 }
+                Output::Load(job) | Output::Unload(job) => panic!("{job:?}"),
             }
         }
         self.check();
@@ -181,7 +182,7 @@ impl Day {
                 let ask = Ask {
                     api: APIS[*api],
                     app: APPS[*app].map(Into::into),
-                    estimated_tokens: *tokens,
+                    text_bytes: *tokens * 4,
                     excluded: excluded.map(|backend| self.states[backend].0.id.clone()).into_iter().collect(),
                     ..ask(&names, self.now)
                 };
@@ -312,7 +313,7 @@ proptest! {
         }
         for (key, app, tokens) in arrivals {
             cost.insert(key, (app, tokens));
-            bench.handle(Input::Arrive(key, Ask { app: Some(app.into()), estimated_tokens: tokens, ..ask(&["m"], bench.now) }));
+            bench.handle(Input::Arrive(key, Ask { app: Some(app.into()), text_bytes: tokens * 4, ..ask(&["m"], bench.now) }));
         }
         let mut served: BTreeMap<&str, u64> = BTreeMap::new();
         let mut turns = 0;
@@ -335,7 +336,7 @@ proptest! {
     fn nobody_starves(tokens in 0u64..2_000_000, newcomers in 1u64..4) {
         let mut bench = Bench::new(vec![told("a", 1, &["m"])]);
         bench.arrive(0, &["m"]);
-        let slow: Ask = Ask { app: Some("slow".into()), estimated_tokens: tokens, ..ask(&["m"], bench.now) };
+        let slow: Ask = Ask { app: Some("slow".into()), text_bytes: tokens * 4, ..ask(&["m"], bench.now) };
         bench.handle(Input::Arrive(1, slow.clone()));
         bench.handle(Input::Arrive(2, slow));
         let mut working = 0;

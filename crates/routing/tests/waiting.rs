@@ -50,10 +50,10 @@ fn long_requests_cost_their_app_more() {
     let mut bench = Bench::new(vec![told("a", 1, &["m"])]);
     bench.arrive(0, &["m"]);
     for key in 10..13 {
-        bench.arrive_with(key, Ask { estimated_tokens: 1000, ..by("long", &bench) });
+        bench.arrive_with(key, Ask { text_bytes: 4000, ..by("long", &bench) });
     }
     for key in 20..27 {
-        bench.arrive_with(key, Ask { estimated_tokens: 0, ..by("short", &bench) });
+        bench.arrive_with(key, Ask { text_bytes: 0, ..by("short", &bench) });
     }
     assert_eq!(turns(&mut bench, 0), [10, 20, 21, 22, 23, 24, 11, 25, 26, 12]);
 }
@@ -97,7 +97,7 @@ fn a_retry_goes_before_new_requests_of_its_app() {
 fn a_retry_costs_its_app_nothing() {
     let mut bench = Bench::new(vec![told("a", 1, &["m"])]);
     bench.arrive(0, &["m"]);
-    let retry = Ask { excluded: vec![id("b")], estimated_tokens: 5000, ..by("unlucky", &bench) };
+    let retry = Ask { excluded: vec![id("b")], text_bytes: 20000, ..by("unlucky", &bench) };
     bench.arrive_with(10, retry);
     bench.arrive_with(11, by("unlucky", &bench));
     for key in 20..23 {
@@ -129,7 +129,7 @@ fn whoever_waited_half_a_minute_has_every_second_turn() {
         bench.arrive_with(key, by("agent", &bench));
     }
     // Charged a great deal, the burst would wait behind all that is new.
-    bench.arrive_with(1, Ask { estimated_tokens: 1 << 20, ..by("agent", &bench) });
+    bench.arrive_with(1, Ask { text_bytes: 1 << 22, ..by("agent", &bench) });
     bench.pass(Duration::from_secs(31));
     for key in 20..26 {
         bench.arrive_with(key, by(&format!("new {key}"), &bench));
