@@ -22,6 +22,7 @@ use crate::budget::Permit;
 use crate::door::Worker;
 use crate::fleet::{Ask, Placing};
 use crate::headers;
+use crate::inflate::Coding;
 use crate::record::Record;
 use crate::reply;
 use attempt::Attempted;
@@ -103,18 +104,20 @@ impl Exchange {
     pub(crate) async fn read(
         worker: Arc<Worker>,
         api: Api,
-        parts: parts::Parts,
+        mut parts: parts::Parts,
         body: Incoming,
         mut record: Box<Record>,
     ) -> Result<Exchange, Box<(Failure, Box<Record>)>> {
         let door = worker.door();
-        if let Some(encoding) = parts.headers.get(http::header::CONTENT_ENCODING)
-            && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")
-        {
-            let text = "compressed request bodies are not taken: send it without Content-Encoding";
-            return Err(Box::new((Failure::new(Cause::UnsupportedMediaType, text), record)));
-        }
-        let received = match body::receive(body, door.settings().limits.body, door.budget()).await {
+        let most = door.settings().limits.body;
+        let received = match Coding::of(&parts.headers) {
+            Ok(None) => body::receive(body, most, door.budget()).await,
+            Ok(Some(coding)) => body::receive_packed(body, coding, most, door.budget()).await,
+            Err(failure) => Err(failure),
+        };
+        // What goes on from here is plain.
+        parts.headers.remove(http::header::CONTENT_ENCODING);
+        let received = match received {
             Ok(received) => received,
             Err(failure) => return Err(Box::new((failure, record))),
         };

@@ -14,6 +14,7 @@ mod exchange;
 mod fleet;
 mod guard;
 mod headers;
+mod inflate;
 mod listing;
 mod manage;
 mod metrics;

@@ -310,14 +310,22 @@ fn large_requests_that_are_meant_are_served() {
 }
 
 #[test]
-fn packed_bodies_are_refused_by_name() {
+fn bodies_packed_in_ways_that_nobody_knows_are_refused_by_name() {
     let (fake, herd) = one();
-    for coding in ["gzip", "zstd", "br", "deflate", "gzip, identity", "x"] {
+    for coding in ["br", "gzip, zstd", "x"] {
         for path in DIALECTS {
             let answer = ask(&herd.at(path), "POST", &[JSON, ("Content-Encoding", coding)], b"\x1f\x8b\x08\0");
             assert_eq!(answer.status, 415, "{coding} {path}: {answer:?}");
             is_said_in_dialect(path, &answer);
             assert!(answer.body.contains("Content-Encoding"), "{answer:?}");
+        }
+    }
+    // What says that it is packed and is not, or is cut, is a bad request.
+    for coding in ["gzip", "deflate", "zstd", "gzip, identity"] {
+        for path in DIALECTS {
+            let answer = ask(&herd.at(path), "POST", &[JSON, ("Content-Encoding", coding)], b"\x1f\x8b\x08\0");
+            assert_eq!(answer.status, 400, "{coding} {path}: {answer:?}");
+            is_said_in_dialect(path, &answer);
         }
     }
     let plain =
