@@ -11,6 +11,8 @@ use crate::BadBody;
 
 /// The longest model name that is repeated to a client, in characters; the rest is left out.
 const LONGEST_NAME: usize = 300;
+/// OpenAI's word for a response that cannot be continued because it is not kept.
+const PREVIOUS_NOT_FOUND: &str = "previous_response_not_found";
 
 /// What went wrong, as far as a client can tell the difference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -23,6 +25,8 @@ pub enum Cause {
     ModelNotFound,
     /// The prompt is longer than any context that can be had: 400.
     ContextLength,
+    /// The response that the request continues is not kept: 400.
+    PreviousResponseNotFound,
     /// The caller may not do that: 403.
     Forbidden,
     /// The caller did not say who they are: 401.
@@ -57,11 +61,12 @@ pub enum Cause {
 
 impl Cause {
     /// Every cause.
-    pub const ALL: [Cause; 19] = [
+    pub const ALL: [Cause; 20] = [
         Cause::BadRequest,
         Cause::ModelRequired,
         Cause::ModelNotFound,
         Cause::ContextLength,
+        Cause::PreviousResponseNotFound,
         Cause::Forbidden,
         Cause::Unauthorized,
         Cause::NotFound,
@@ -82,7 +87,7 @@ impl Cause {
     /// The HTTP status.
     pub fn status(self) -> u16 {
         match self {
-            Cause::BadRequest | Cause::ModelRequired | Cause::ContextLength => 400,
+            Cause::BadRequest | Cause::ModelRequired | Cause::ContextLength | Cause::PreviousResponseNotFound => 400,
             Cause::Unauthorized => 401,
             Cause::Forbidden => 403,
             Cause::ModelNotFound | Cause::NotFound => 404,
@@ -105,6 +110,7 @@ impl Cause {
         match self {
             Cause::ModelNotFound => Some("model_not_found"),
             Cause::ContextLength => Some("context_length_exceeded"),
+            Cause::PreviousResponseNotFound => Some(PREVIOUS_NOT_FOUND),
             Cause::Unauthorized => Some("invalid_api_key"),
             Cause::TooManyRequests => Some("rate_limit_exceeded"),
             _ => None,
@@ -240,7 +246,8 @@ pub(crate) fn error_body(dialect: Dialect, status: u16, code: Option<&str>, mess
     let body: Value = match dialect {
         Dialect::Ollama => json!({"error": message}),
         Dialect::OpenAi => {
-            let error = json!({"message": message, "type": openai_type(status), "param": null, "code": code});
+            let param = (code == Some(PREVIOUS_NOT_FOUND)).then_some("previous_response_id");
+            let error = json!({"message": message, "type": openai_type(status), "param": param, "code": code});
             json!({"error": error})
         }
         Dialect::Anthropic => {

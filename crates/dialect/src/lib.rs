@@ -14,6 +14,7 @@ mod multipart;
 mod reader;
 mod request;
 mod scan;
+mod stored;
 mod watch;
 
 pub use answer::AnswerTranslator;
@@ -28,5 +29,6 @@ pub use multipart::{boundary, multipart_model};
 pub use request::{
     Expect, ForcedTool, RenamedTool, Target, Translated, served, translate, translate_for, upstream, way,
 };
-pub use scan::{BadBody, OptionsAt, Runner, Scan, Text, fingerprint, scan, scan_start};
+pub use scan::{BadBody, OptionsAt, Runner, Scan, Storing, Text, fingerprint, scan, scan_responses, scan_start};
+pub use stored::{Capture, Page, Turn, deleted, input_items, not_found, previous_not_found};
 pub use watch::{End, Seen, Stats, StreamWatch};

@@ -8,6 +8,7 @@ mod fingerprint;
 mod own;
 mod prompt;
 mod runner;
+mod storing;
 mod values;
 
 use std::ops::Range;
@@ -18,6 +19,8 @@ pub use fingerprint::fingerprint;
 use own::Cuts;
 use prompt::{Prompt, measured};
 pub use runner::Runner;
+pub use storing::Storing;
+pub(crate) use values::MACHINE;
 use values::{is_form, metadata, number, options, strings};
 
 use crate::reader::{Fault, Member, Reader};
@@ -88,8 +91,11 @@ pub struct Scan {
     /// `output_format` is given and neither null, empty nor of the type `text`.
     pub structured: bool,
     /// What to cut out of the body so that `fallback_models` and `metadata.tags`, when arrays, are gone, and all of
-    /// `metadata` when nothing else is in it. In order, without overlaps, commas included.
+    /// `metadata` when nothing else is in it; with [`scan_responses`] also `store` and `previous_response_id`. In order,
+    /// without overlaps, commas included.
     pub own: Vec<Range<usize>>,
+    /// What a Responses request says of stored answers; only [`scan_responses`] reads it.
+    pub storing: Storing,
 }
 
 /// Where things stand in `options`, so that what Ollama would load a model again for can be written over.
@@ -113,6 +119,15 @@ pub struct OptionsAt {
 
 /// Reads the whole `body`. With `legacy_name`, the model may be called `name`, as in Ollama's older management calls.
 pub fn scan(body: &[u8], legacy_name: bool) -> Result<Scan, BadBody> {
+    scanned(body, legacy_name, false)
+}
+
+/// As [`scan`], for `/v1/responses`: says also what is to be stored, which is the door's business and no backend's.
+pub fn scan_responses(body: &[u8]) -> Result<Scan, BadBody> {
+    scanned(body, false, true)
+}
+
+fn scanned(body: &[u8], legacy_name: bool, stores: bool) -> Result<Scan, BadBody> {
     let mut reader = Reader::new(body);
     reader.skip_space();
     match reader.peek() {
@@ -124,7 +139,7 @@ pub fn scan(body: &[u8], legacy_name: bool) -> Result<Scan, BadBody> {
             return Err(BadBody::NotAnObject { found });
         }
     }
-    let mut scanning = Scanning::default();
+    let mut scanning = Scanning { stores, ..Scanning::default() };
     scanning.scan.start = Some(reader.at());
     reader.enter();
     let mut cuts = Cuts::default();
@@ -176,6 +191,8 @@ struct Scanning {
     name: Option<Text>,
     name_seen: bool,
     bad_name: Option<BadBody>,
+    /// Whether what is said of stored answers is to be read.
+    stores: bool,
 }
 
 impl Scanning {
@@ -256,9 +273,19 @@ impl Scanning {
                     reader.value(1)?;
                 }
             }
+            field @ (Field::Store | Field::Previous | Field::Conversation | Field::Background) => {
+                if self.stores {
+                    return storing::read(field, reader, &mut scan.storing);
+                }
+                reader.value(1)?;
+            }
             field @ (Field::Messages | Field::Input | Field::Prompt | Field::Context | Field::Images) => {
+                let start = reader.at();
                 let prompt = measured(reader, field == Field::Images)?;
                 add(scan, field, &prompt);
+                if self.stores && field == Field::Input {
+                    scan.storing.input = Some(start..reader.at());
+                }
             }
             Field::Tools => {
                 if reader.peek() != Some(b'[') {

@@ -2,7 +2,7 @@
 
 use super::super::context::Context;
 use super::super::json::Json;
-use super::super::object::{Object, bad_request};
+use super::super::object::Object;
 use super::super::writer::Writer;
 use super::link::link;
 use super::{responses_input, shared, tools};
@@ -13,12 +13,11 @@ use crate::canon::{Request, Role};
 pub(crate) fn decode<'a>(context: &mut Context<'_>, mut object: Object<'a>) -> Result<(Request<'a>, String), Failure> {
     let members = repeated(&object);
     let mut request = Request { model: object.string("model")?.unwrap_or_default(), ..Request::default() };
-    if let Some(id) = object.string("previous_response_id")? {
-        let id: String = id.text().chars().take(64).collect();
-        let text =
-            format!("`previous_response_id`: previous response with id '{id}' not found: answers are not stored");
-        return Err(bad_request(text));
+    // The door has put what was said before in front of the input, and keeps the answer.
+    if object.string("previous_response_id")?.is_some() {
+        context.emulated("previous_response_id");
     }
+    object.bool("store")?;
     if let Some(text) = object.string("instructions")?.filter(|text| !text.is_empty()) {
         request.messages.push(shared::says(Role::System, text));
     }
@@ -64,6 +63,7 @@ fn repeated(object: &Object<'_>) -> String {
         ("previous_response_id", "null"),
         ("prompt_cache_key", "null"),
         ("safety_identifier", "null"),
+        ("store", "true"),
         ("temperature", "1.0"),
         ("tool_choice", "\"auto\""),
         ("tools", "[]"),
@@ -74,8 +74,7 @@ fn repeated(object: &Object<'_>) -> String {
     ] {
         out.key(name).raw(object.peek(name).map_or(default, Json::as_str));
     }
-    // Nothing is stored, whatever was asked for, and there is one tier.
-    out.key("store").raw("false");
+    // There is one tier.
     out.key("service_tier").raw("\"default\"");
     with_defaults(&mut out, object, "reasoning", &[("effort", "null"), ("summary", "null")]);
     with_defaults(&mut out, object, "text", &[("format", r#"{"type":"text"}"#), ("verbosity", "\"medium\"")]);
