@@ -70,7 +70,7 @@ pub(crate) fn cases() -> Vec<Case> {
         ("without usage", vec![say("Hi")], "stop", |expect| Expect { include_usage: false, ..expect }),
         ("only load", vec![say("Hi")], "stop", |expect| Expect { only_load: true, ..expect }),
         ("repeated members", vec![say("Hi")], "stop", |expect| Expect {
-            response_members: r#""tools":[{"type":"custom"}],"temperature":0.5"#.to_owned(),
+            response_members: r#""tools":[{"type":"custom","name":"h"}],"temperature":0.5"#.to_owned(),
             ..expect
         }),
     ]

@@ -92,7 +92,7 @@ impl Schema {
             "number" => value.is_number(),
             "integer" => value.is_i64() || value.is_u64(),
             "object" => value.is_object(),
-            "'true'" | "'false'" if value.is_boolean() => value.to_string() == kind.trim_matches('\''),
+            "'true'" | "'false'" if value.is_boolean() => *value == (kind == "'true'"),
             _ if kind.starts_with('\'') => value == kind.trim_matches('\''),
             _ if kind.starts_with('[') => {
                 let inner = kind.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap();
