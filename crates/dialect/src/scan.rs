@@ -20,7 +20,7 @@ use own::Cuts;
 use prompt::{Prompt, measured};
 pub use runner::Runner;
 pub use storing::Storing;
-pub(crate) use values::MACHINE;
+pub(crate) use values::machine_option;
 use values::{is_form, metadata, number, options, strings};
 
 use crate::reader::{Fault, Member, Reader};

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use dialect::{Expect, ForcedTool, Note, Target, Translated, translate, translate_for, upstream};
+use dialect::{Expect, ForcedTool, Note, Runner, Target, Translated, translate, translate_for, upstream};
 use proptest::prelude::*;
 use proto::{Api, BackendKind};
 use serde_json::{Map, Value, json};
@@ -143,7 +143,7 @@ fn a_wish_to_think_goes_only_to_models_that_can() {
         (Api::ChatCompletions, None, Some("high"), false),
         (Api::ChatCompletions, Some(false), None, true),
     ] {
-        let target = Target { kind: BackendKind::Ollama, model: "m", thinks };
+        let target = Target { kind: BackendKind::Ollama, model: "m", thinks, runner: Runner::default() };
         let done = translate_for(client, target, body(client).as_bytes()).unwrap();
         let sent: Value = serde_json::from_slice(&done.body).unwrap();
         assert_eq!(sent["think"].as_str(), think, "{client:?} {thinks:?}");

@@ -21,13 +21,13 @@ fn the_context_is_the_one_that_is_loaded() {
         (r#" {"model":"m","options":{}}"#, r#" {"model":"m","options":{"num_ctx":4096}}"#, &[]),
         (r#"{"options":null,"model":"m"}"#, r#"{"options":{"num_ctx":4096},"model":"m"}"#, &[]),
         (r#"{"options":{ "seed":1},"model":"m"}"#, r#"{"options":{"num_ctx":4096, "seed":1},"model":"m"}"#, &[]),
-        (r#"{"options":{"num_ctx":8192,"seed":1}}"#, r#"{"options":{"num_ctx":4096,"seed":1}}"#, &["num_ctx"]),
+        (r#"{"options":{"num_ctx":8192,"seed":1}}"#, r#"{"options":{"num_ctx":4096,"seed":1}}"#, &["options.num_ctx"]),
         (r#"{"options":{"num_ctx":4096}}"#, r#"{"options":{"num_ctx":4096}}"#, &[]),
         (r#"{"options":{"num_ctx":null}}"#, r#"{"options":{"num_ctx":4096}}"#, &[]),
         (
             r#"{"options":{"num_gpu":1,"num_thread":null},"keep_alive":"5m","shift":false}"#,
             r#"{"options":{"num_ctx":4096,"num_gpu":null,"num_thread":null},"keep_alive":null,"shift":null}"#,
-            &["shift", "num_gpu"],
+            &["keep_alive", "shift", "options.num_gpu"],
         ),
         // Ollama's to refuse.
         (r#"{"options":7}"#, r#"{"options":7}"#, &[]),

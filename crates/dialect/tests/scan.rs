@@ -83,7 +83,7 @@ fn what_would_load_a_model_again_is_found() {
         "options":{"num_gpu":1,"num_thread":null,"use_mmap":true,"temperature":1,"num_ctx":null}}"#;
     let scan = scanned(body);
     let machine: Vec<_> = scan.options.machine.iter().map(|(name, at)| (*name, &body[at.clone()])).collect();
-    assert_eq!(machine, [("num_gpu", "1"), ("use_mmap", "true")]);
+    assert_eq!(machine, [("options.num_gpu", "1"), ("options.use_mmap", "true")]);
     assert_eq!(scan.options.num_ctx.map(|at| &body[at]), Some("null"));
     assert_eq!((scan.shift.map(|at| &body[at]), scan.truncate, scan.num_ctx), (Some("false"), Some(false), None));
     let scan = scanned(r#"{"model":"m","options":{},"shift":true}"#);

@@ -16,6 +16,7 @@ use crate::exchange::{Begun, Refused};
 use crate::fleet::{Ending, Slot};
 use crate::record::Record;
 use crate::reply::CutOff;
+use crate::stored::Keeping;
 use crate::upstream::Inflow;
 
 /// Time between heartbeats while nothing else can be said.
@@ -34,6 +35,8 @@ pub(crate) struct Flow {
     watch: StreamWatch,
     /// Set where the backend speaks another dialect than the client.
     translator: Option<Box<AnswerTranslator>>,
+    /// Set where the answer is to be stored, or to say that it is not.
+    keeping: Option<Box<Keeping>>,
     slot: Slot,
 }
 
@@ -47,9 +50,10 @@ impl Flow {
         inflow: Inflow,
         watch: StreamWatch,
         translator: Option<Box<AnswerTranslator>>,
+        keeping: Option<Box<Keeping>>,
         slot: Slot,
     ) -> Flow {
-        Flow { worker, backend, api, streamed, inflow, watch, translator, slot }
+        Flow { worker, backend, api, streamed, inflow, watch, translator, keeping, slot }
     }
 }
 
@@ -122,6 +126,10 @@ impl Answer {
                                     out.into()
                                 }
                             };
+                            let bytes = match &mut flow.keeping {
+                                Some(keeping) => keeping.pass(bytes),
+                                None => bytes,
+                            };
                             record.trace_mut().response_bytes += bytes.len() as u64;
                             if let Some(failure) = failed {
                                 self.end(Some(Broke::Said(failure.message)));
@@ -158,35 +166,46 @@ impl Answer {
         let State::Flow { flow, mut record, .. } = std::mem::replace(&mut self.state, State::Last(None, None)) else {
             return false;
         };
-        let Flow { worker, backend, api, streamed, inflow, mut watch, translator, slot } = *flow;
+        let Flow { worker, backend, api, streamed, inflow, mut watch, translator, keeping, slot } = *flow;
         let mut end = watch.finish();
         record.answered(&mut end);
         let ended = match translator {
             Some(translator) => end_translated(translator, broken),
             None => end_passed(api, streamed, broken, &end, record.trace().error.as_deref().or(end.error.as_deref())),
         };
+        let held = |last: Vec<u8>, is_well: bool| match keeping {
+            Some(mut keeping) => keeping.end(last.into(), is_well),
+            None => last.into(),
+        };
         let (text, last) = match ended {
             Ended::Well(rest) => {
+                let rest = held(rest, true);
                 record.end(Outcome::Completed, 200, None);
                 slot.finish(Ending::Answered);
                 if let Some(upstream) = inflow.into_upstream() {
                     worker.pool().give(&backend.address, upstream);
                 }
                 let known = self.late.then(|| closing_note(&record, api)).flatten();
-                let rest = [rest, known.unwrap_or_default().to_vec()].concat();
+                let rest = match known {
+                    Some(known) => [rest, known].concat().into(),
+                    None => rest,
+                };
                 record.trace_mut().response_bytes += rest.len() as u64;
-                self.state = State::Last((!rest.is_empty()).then(|| rest.into()), Some(record));
+                self.state = State::Last((!rest.is_empty()).then_some(rest), Some(record));
                 return false;
             }
             // The backend's own error record has reached the client already.
-            Ended::Told(said) => (said, None),
+            Ended::Told(said) => (said, Some(held(Vec::new(), false)).filter(|held| !held.is_empty())),
             Ended::Badly { how, mid_record, sequence } => {
                 let text = match how {
                     Broke::Off(how) => format!("the inference server `{}` {how}", backend.id),
                     Broke::Said(text) => text,
                 };
-                let last = streamed
-                    .then(|| Failure::new(Cause::BadGateway, text.clone()).stream_end_after(api, mid_record, sequence));
+                let last = streamed.then(|| {
+                    let end = Failure::new(Cause::BadGateway, text.clone()).stream_end_after(api, mid_record, sequence);
+                    let held = held(Vec::new(), false);
+                    if held.is_empty() { end } else { [held, end].concat().into() }
+                });
                 (text, last)
             }
         };

@@ -30,6 +30,7 @@ use crate::listing::Listings;
 use crate::metrics::Metrics;
 use crate::record::Record;
 use crate::reply::{self, Reply};
+use crate::stored::{self, Responses};
 use crate::upstream::Pool;
 use crate::{control, counting, manage};
 
@@ -42,11 +43,15 @@ pub struct Limits {
     pub bodies: u64,
     /// Open client connections; the next one is closed at once.
     pub connections: u64,
+    /// Responses kept for the next turn of their conversations; the one not used for the longest time goes.
+    pub responses: usize,
+    /// Bytes of all of them, each with all that was said before it. One of more than an eighth of that is not kept.
+    pub response_bytes: u64,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { body: 256 << 20, bodies: 256 << 20, connections: 16_384 }
+        Limits { body: 256 << 20, bodies: 256 << 20, connections: 16_384, responses: 1_000, response_bytes: 64 << 20 }
     }
 }
 
@@ -66,6 +71,8 @@ pub struct Settings {
     /// How long headers are held back for the first content of a stream. Longer, and clients that wait 30 s for headers
     /// give up (Cline does); shorter, and fewer failures can be hidden by a retry.
     pub hold: Duration,
+    /// What is done with options that describe a machine.
+    pub protection: Protection,
     /// Bounds.
     pub limits: Limits,
 }
@@ -84,6 +91,7 @@ pub struct Door {
     names: Names,
     ready: Ready,
     budget: Budget,
+    responses: Arc<Responses>,
     metrics: Arc<Metrics>,
     listings: ArcSwap<Listings>,
     control: axum::Router,
@@ -98,6 +106,7 @@ impl Door {
             names: Names::new(&settings.host_name),
             ready: Ready::new(&settings.node_name, &settings.instance),
             budget: Budget::new(settings.limits.bodies),
+            responses: Responses::new(&settings.limits),
             metrics: Arc::default(),
             listings: ArcSwap::from_pointee(listings),
             control: control::router(door.clone()),
@@ -130,6 +139,10 @@ impl Door {
         &self.budget
     }
 
+    pub(crate) fn responses(&self) -> &Arc<Responses> {
+        &self.responses
+    }
+
     pub(crate) fn ready(&self) -> &Ready {
         &self.ready
     }
@@ -154,6 +167,16 @@ impl Door {
         let unix_ms = self.clock.unix_ms();
         (RequestId::new(unix_ms, self.unique.fetch_add(1, Ordering::Relaxed)), unix_ms)
     }
+}
+
+/// What is done with options of a request that describe a machine rather than an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protection {
+    /// They are left out, and the answer says so.
+    #[default]
+    Strip,
+    /// They are passed on.
+    Pass,
 }
 
 /// One thread's share of the door: its connections to clients and to backends.
@@ -364,6 +387,9 @@ impl Worker {
             };
         }
         if let Some(response) = self.door.listings().answer(&request) {
+            return response;
+        }
+        if let Some(response) = stored::answer(&self.door, &request) {
             return response;
         }
         let known = |path: &str| {

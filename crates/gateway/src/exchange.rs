@@ -25,6 +25,7 @@ use crate::headers;
 use crate::inflate::Coding;
 use crate::record::Record;
 use crate::reply;
+use crate::stored::{self, Keeping};
 use attempt::Attempted;
 use facts::{app, facts, session, tags};
 
@@ -121,8 +122,9 @@ impl Exchange {
             Ok(received) => received,
             Err(failure) => return Err(Box::new((failure, record))),
         };
-        let mut scan = match facts(api, &parts.headers, &received) {
-            Ok(scan) => scan,
+        let read = facts(api, &parts.headers, &received).and_then(|scan| stored::continued(door, received, scan));
+        let (received, mut scan) = match read {
+            Ok(read) => read,
             Err(failure) => return Err(Box::new((failure, record))),
         };
         let payload = match received {
@@ -161,14 +163,18 @@ impl Exchange {
         trace.original_model = asked[0].clone();
         trace.model = asked[0].clone();
         trace.estimated_tokens = scan.text_bytes / 4 + scan.max_tokens.unwrap_or(ANSWER_TOKENS);
+        trace.text_bytes = scan.text_bytes;
+        trace.images = scan.images;
         trace.app = app.as_deref().map(str::to_owned);
         trace.tags = tags(std::mem::take(&mut scan.tags), &parts.headers, scan.user.as_deref());
+        let session = session(&parts.headers, &scan);
+        record.trace_mut().session = session;
         let models = asked.iter().map(|name| ModelName::new(name)).collect();
         Ok(Exchange {
             worker,
             api,
             path_and_query: parts.uri.path_and_query().map_or_else(|| api.path().to_owned(), ToString::to_string),
-            session: session(&parts.headers, &scan),
+            session,
             headers: parts.headers,
             payload,
             models,
@@ -268,11 +274,17 @@ impl Exchange {
         answer.insert(headers::RETRIES, headers::number(retries as i64));
         let score = trace.candidates.first().map_or(0.0, proto::Candidate::total);
         answer.insert(headers::SCORE, headers::number(score as i64));
-        answer.insert(headers::CONTEXT, HeaderValue::from_static("passed"));
+        answer.insert(headers::CONTEXT, HeaderValue::from_static(trace.context_verdict.unwrap_or("passed")));
         if !self.ignored.is_empty() {
             answer.insert(headers::IGNORED, headers::value(&self.ignored));
         }
         answer
+    }
+
+    /// What looks at the answer, where it is to be stored or to say that it is not.
+    fn keeping(&self, is_translated: bool, streamed: bool) -> Option<Box<Keeping>> {
+        let (Api::Responses, Payload::Kept(body, _)) = (self.api, &self.payload) else { return None };
+        Keeping::new(self.worker.door().responses(), body, &self.scan.storing, is_translated, streamed)
     }
 
     fn refuse(mut self, wrong: Wrong) -> Box<Refused> {

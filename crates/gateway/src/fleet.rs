@@ -97,10 +97,43 @@ pub struct Ticket {
     pub candidates: Vec<Candidate>,
     /// How long the request waited for it.
     pub queued: Duration,
+    /// The context to name to the backend, in tokens: the one that the model is loaded with. `None`: none is named.
+    pub context: Option<u64>,
+    /// What became of the context that the request needs.
+    pub verdict: Verdict,
+    /// How much of [`Ticket::queued`] went into loading the model; `None`: it was in memory.
+    pub loaded_for: Option<Duration>,
+    /// Tokens of the prompt, as estimated.
+    pub prompt_tokens: u64,
     /// The place that it holds there.
     pub slot: Slot,
     /// Fires when the attempt should be given up before its first content: the backend hangs and another could do it.
     pub moved: oneshot::Receiver<()>,
+}
+
+/// What became of the context that a request needs: the value of `X-Fleet-Context`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It fits what the model was loaded with.
+    Kept,
+    /// The model was loaded again with more.
+    Grown,
+    /// Nothing holds it: the backend cuts the prompt.
+    Cut,
+    /// That is the backend's business.
+    Passed,
+}
+
+impl Verdict {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Verdict::Kept => "kept",
+            Verdict::Grown => "grown",
+            Verdict::Cut => "cut",
+            Verdict::Passed => "passed",
+        }
+    }
 }
 
 /// A place at a backend, given back however the attempt ends.

@@ -21,9 +21,10 @@ mod metrics;
 mod page;
 mod record;
 mod reply;
+mod stored;
 mod told;
 mod upstream;
 mod verdict;
 
-pub use door::{Door, Limits, Settings, Worker};
-pub use fleet::{Ask, Count, Ending, Fleet, Gauges, Placing, Slot, Ticket, View, ViewError, ViewFuture};
+pub use door::{Door, Limits, Protection, Settings, Worker};
+pub use fleet::{Ask, Count, Ending, Fleet, Gauges, Placing, Slot, Ticket, Verdict, View, ViewError, ViewFuture};

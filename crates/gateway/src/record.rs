@@ -59,6 +59,12 @@ impl Record {
                 prompt_tokens: None,
                 completion_tokens: None,
                 estimated_tokens: 0,
+                text_bytes: 0,
+                images: 0,
+                session: None,
+                context: None,
+                context_verdict: None,
+                loaded_ms: None,
                 attempts: Vec::new(),
                 fallback_used: false,
                 client_ip: String::new(),
@@ -96,6 +102,10 @@ impl Record {
         self.trace.queued_ms += ms(ticket.queued);
         self.trace.model = served;
         self.trace.fallback_used = is_fallback;
+        self.trace.context = ticket.context;
+        self.trace.context_verdict = Some(ticket.verdict.as_str());
+        self.trace.loaded_ms = ticket.loaded_for.map(ms).or(self.trace.loaded_ms);
+        self.trace.estimated_tokens = self.trace.estimated_tokens.max(ticket.prompt_tokens);
     }
 
     /// The attempt failed before any content.

@@ -9,11 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use dialect::Failure;
-use gateway::{Ask, Ending, Fleet, Placing, Slot, Ticket};
-use proto::{Api, BackendState, Clock, Moment};
+use gateway::{Ask, Ending, Fleet, Placing, Slot, Ticket, Verdict};
+use proto::{Api, BackendState, Clock, KeepAlive, ModelName, Moment, Trace};
 use routing::{Input, Key, Output, Router};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
+use crate::loads::Order;
 use crate::refusal;
 
 type Answer = Result<Ticket, Failure>;
@@ -23,6 +24,8 @@ pub(crate) struct Placer {
     state: Mutex<State>,
     clock: Clock,
     timer: Notify,
+    /// The task that loads and unloads. The router has at most one order under way for each backend.
+    orders: mpsc::UnboundedSender<Order>,
 }
 
 struct State {
@@ -38,8 +41,16 @@ struct State {
 struct Waiter {
     answer: oneshot::Sender<Answer>,
     fleet: Arc<dyn Fleet>,
+    facts: Facts,
+}
+
+/// What a ticket or a refusal says of the request itself.
+#[derive(Clone)]
+struct Facts {
     api: Api,
-    requested: String,
+    models: Vec<ModelName>,
+    text_bytes: u64,
+    images: u32,
 }
 
 /// What is to be told once the lock is free.
@@ -47,10 +58,17 @@ struct Waiter {
 struct Mail {
     answers: Vec<(oneshot::Sender<Answer>, Answer)>,
     moves: Vec<oneshot::Sender<()>>,
+    orders: Vec<Order>,
 }
 
 impl Placer {
-    pub(crate) fn new(settings: routing::Settings, seed: u64, clock: Clock) -> Arc<Placer> {
+    /// A placer whose loads and unloads are carried out by whoever has the other end of `orders`.
+    pub(crate) fn new(
+        settings: routing::Settings,
+        seed: u64,
+        clock: Clock,
+        orders: mpsc::UnboundedSender<Order>,
+    ) -> Arc<Placer> {
         let state = State {
             router: Router::new(settings, seed),
             next_key: 1,
@@ -58,14 +76,14 @@ impl Placer {
             movable: HashMap::new(),
             armed: None,
         };
-        Arc::new(Placer { state: Mutex::new(state), clock, timer: Notify::new() })
+        Arc::new(Placer { state: Mutex::new(state), clock, timer: Notify::new(), orders })
     }
 
     /// Places a request of `fleet`'s door.
     pub(crate) fn place(self: &Arc<Placer>, fleet: &Arc<dyn Fleet>, ask: Ask) -> Placing {
         let now = self.clock.now();
         let api = ask.api;
-        let requested = ask.models.first().map_or_else(String::new, |name| name.as_str().to_owned());
+        let facts = Facts { api, models: ask.models.clone(), text_bytes: ask.text_bytes, images: ask.images };
         let mut mail = Mail::default();
         let mut own = None;
         let mut state = self.lock();
@@ -75,12 +93,16 @@ impl Placer {
             api,
             models: ask.models,
             app: ask.app,
-            text_bytes: ask.estimated_tokens.saturating_mul(4),
-            media: 0,
-            max_tokens: Some(0),
-            context_wanted: None,
-            cuts: api.dialect() == proto::Dialect::Ollama,
-            keep_alive: None,
+            text_bytes: ask.text_bytes,
+            media: ask.images,
+            max_tokens: ask.max_tokens,
+            context_wanted: ask.context_wanted,
+            cuts: ask.cuts,
+            keep_alive: ask.keep_alive.map(|wish| match wish {
+                KeepAlive::For(time) => routing::KeepAlive::Seconds(time.as_secs()),
+                KeepAlive::Forever => routing::KeepAlive::Forever,
+                KeepAlive::Unload => routing::KeepAlive::Unload,
+            }),
             excluded: ask.excluded,
             streams: ask.streams,
             waited_since: ask.arrived,
@@ -88,18 +110,18 @@ impl Placer {
         state.router.handle(Input::Arrive(key, ask), now);
         while let Some(output) = state.router.poll_output() {
             match output {
-                Output::Grant(to, grant) if to == key => own = Some(Ok(state.ticket(fleet, key, grant))),
+                Output::Grant(to, grant) if to == key => own = Some(Ok(state.ticket(fleet, key, grant, &facts))),
                 Output::Refuse(to, refusal) if to == key => {
-                    own = Some(Err(refusal::failure(&refusal, api, &requested)))
+                    own = Some(Err(refusal::failure(&refusal, api, facts.requested())))
                 }
-                other => state.sort(other, &mut mail, now),
+                other => state.sort(other, &mut mail),
             }
         }
         let placing = match own {
             Some(answer) => Placing::Now(answer),
             None => {
                 let (answer, waits) = oneshot::channel();
-                state.waiting.insert(key, Waiter { answer, fleet: fleet.clone(), api, requested });
+                state.waiting.insert(key, Waiter { answer, fleet: fleet.clone(), facts });
                 Placing::Later(Box::pin(Waiting { placer: self.clone(), key, waits, answered: false }))
             }
         };
@@ -125,6 +147,25 @@ impl Placer {
         let mut state = self.lock();
         state.movable.remove(&key);
         self.tell(state, Input::Finish(key, ending));
+    }
+
+    /// A load or unload has ended.
+    pub(crate) fn job_ended(&self, id: routing::JobId, result: Result<(), routing::JobFault>) {
+        self.tell(self.lock(), Input::JobEnded { id, result });
+    }
+
+    /// A backend has counted the tokens of a request.
+    pub(crate) fn counted(&self, trace: &Trace) {
+        let Some(prompt_tokens) = trace.prompt_tokens.filter(|_| trace.text_bytes > 0) else { return };
+        let came_to_its_end = trace.finish_reason.as_deref().is_some_and(|reason| reason != "length");
+        let input = Input::Counted {
+            model: ModelName::new(&trace.model),
+            text_bytes: trace.text_bytes,
+            media: trace.images,
+            prompt_tokens,
+            completion_tokens: trace.completion_tokens.filter(|_| came_to_its_end),
+        };
+        self.tell(self.lock(), input);
     }
 
     pub(crate) fn backends(&self, backends: Vec<Arc<BackendState>>) {
@@ -159,7 +200,7 @@ impl Placer {
                             let now = self.clock.now();
                             state.router.handle_timeout(now);
                             let mut mail = Mail::default();
-                            state.sort_all(&mut mail, now);
+                            state.sort_all(&mut mail);
                             self.release(state, mail);
                         }
                         () = self.timer.notified() => {}
@@ -173,7 +214,7 @@ impl Placer {
         let mut mail = Mail::default();
         let now = self.clock.now();
         state.router.handle(input, now);
-        state.sort_all(&mut mail, now);
+        state.sort_all(&mut mail);
         self.release(state, mail);
     }
 
@@ -196,6 +237,10 @@ impl Placer {
         for request in mail.moves {
             let _ = request.send(());
         }
+        for order in mail.orders {
+            // Nobody takes orders any more only when the node is being taken apart.
+            let _ = self.orders.send(order);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -204,35 +249,33 @@ impl Placer {
 }
 
 impl State {
-    fn sort_all(&mut self, mail: &mut Mail, now: Moment) {
+    fn sort_all(&mut self, mail: &mut Mail) {
         while let Some(output) = self.router.poll_output() {
-            self.sort(output, mail, now);
+            self.sort(output, mail);
         }
     }
 
-    fn sort(&mut self, output: Output, mail: &mut Mail, now: Moment) {
+    fn sort(&mut self, output: Output, mail: &mut Mail) {
         match output {
             Output::Grant(key, grant) => match self.waiting.remove(&key) {
-                Some(Waiter { answer, fleet, .. }) => {
-                    let ticket = self.ticket(&fleet, key, grant);
+                Some(Waiter { answer, fleet, facts }) => {
+                    let ticket = self.ticket(&fleet, key, grant, &facts);
                     mail.answers.push((answer, Ok(ticket)));
                 }
                 None => tracing::error!(key, "a slot was granted to a request that does not wait"),
             },
             Output::Refuse(key, refusal) => {
-                if let Some(Waiter { answer, api, requested, .. }) = self.waiting.remove(&key) {
-                    mail.answers.push((answer, Err(refusal::failure(&refusal, api, &requested))));
+                if let Some(Waiter { answer, facts, .. }) = self.waiting.remove(&key) {
+                    mail.answers.push((answer, Err(refusal::failure(&refusal, facts.api, facts.requested()))));
                 }
             }
             Output::Move(key) => mail.moves.extend(self.movable.remove(&key)),
-            // Nothing carries jobs out yet: backends load by themselves when they are asked for an answer.
-            Output::Load(job) | Output::Unload(job) => {
-                self.router.handle(Input::JobEnded { id: job.id, result: Ok(()) }, now);
-            }
+            Output::Load(job) => mail.orders.push(Order::Load(job)),
+            Output::Unload(job) => mail.orders.push(Order::Unload(job)),
         }
     }
 
-    fn ticket(&mut self, fleet: &Arc<dyn Fleet>, key: Key, grant: routing::Grant) -> Ticket {
+    fn ticket(&mut self, fleet: &Arc<dyn Fleet>, key: Key, grant: routing::Grant, facts: &Facts) -> Ticket {
         let (mover, moved) = oneshot::channel();
         self.movable.insert(key, mover);
         Ticket {
@@ -240,9 +283,28 @@ impl State {
             model: grant.model,
             candidates: grant.candidates,
             queued: grant.queued,
+            context: grant.context,
+            verdict: match grant.verdict {
+                routing::Verdict::Kept => Verdict::Kept,
+                routing::Verdict::Grown => Verdict::Grown,
+                routing::Verdict::Cut => Verdict::Cut,
+                routing::Verdict::Passed => Verdict::Passed,
+            },
+            loaded_for: grant.loaded_for,
+            prompt_tokens: facts
+                .models
+                .get(grant.model)
+                .map_or(0, |model| self.router.estimate(model, facts.text_bytes, facts.images).tokens),
             slot: Slot::new(fleet.clone(), key),
             moved,
         }
+    }
+}
+
+impl Facts {
+    /// The model that the client asked for.
+    fn requested(&self) -> &str {
+        self.models.first().map_or("", ModelName::as_str)
     }
 }
 

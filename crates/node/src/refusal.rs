@@ -45,7 +45,9 @@ pub(crate) fn failure(refusal: &Refusal, api: Api, requested: &str) -> Failure {
         ),
         Refusal::ContextTooLong { needed, most } => Failure::new(
             Cause::ContextLength,
-            format!("the prompt needs a context of {needed} tokens, and the most that this model can be given here is {most}"),
+            format!(
+                "the prompt needs a context of {needed} tokens, and the most that this model can be given here is {most}"
+            ),
         ),
         Refusal::LoadFailed { model, reason, retry_after } => {
             retry(Cause::Unavailable, format!("model '{model}' could not be loaded: {reason}"), *retry_after)

@@ -7,17 +7,17 @@ use std::time::Duration;
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use backend::{Handle, Watcher};
-use gateway::{Ask, Count, Door, Ending, Fleet, Gauges, Limits, Placing, View, ViewError, ViewFuture};
-use proto::{Api, BackendId, BackendState, Clock, ModelName, Moment, Trace};
+use gateway::{Ask, Count, Door, Ending, Fleet, Gauges, Limits, Placing, Protection, View, ViewError, ViewFuture};
+use proto::{Api, BackendId, BackendState, Clock, ModelName, Moment, Outcome, Trace};
 use store::Store;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 
 use crate::placing::Placer;
-use crate::settings::Settings;
+use crate::settings::{ContextProtection, Settings};
 use crate::tasks::Tasks;
-use crate::{backends, bind, clock, files, logging, views};
+use crate::{backends, bind, clock, files, loads, logging, views};
 
 /// How long running requests may take to end after the node was told to stop. A second signal ends it at once.
 const GRACE: Duration = Duration::from_secs(60);
@@ -96,7 +96,8 @@ async fn serve(
         listeners.iter().filter_map(|listener| listener.local_addr().ok()).map(|address| address.to_string()).collect();
     let host_name = gethostname::gethostname().to_string_lossy().into_owned();
     let queue = routing::Settings { queue_size: settings.queue_size.get(), queue_wait: settings.queue_wait };
-    let placer = Placer::new(queue, seed, clock);
+    let (orders, ordered) = tokio::sync::mpsc::unbounded_channel();
+    let placer = Placer::new(queue, seed, clock, orders);
     let known = Arc::new(ArcSwap::from_pointee(Vec::new()));
     let stand_in = Arc::new(ArcSwap::from_pointee(None));
     let stopping = CancellationToken::new();
@@ -116,6 +117,10 @@ async fn serve(
         token,
         max_retries: settings.max_retries,
         hold: Duration::from_secs(20),
+        protection: match settings.context_protection {
+            ContextProtection::Strip => Protection::Strip,
+            ContextProtection::Warn | ContextProtection::Passthrough => Protection::Pass,
+        },
         limits: Limits::default(),
     };
     let node = Arc::new_cyclic(|me| Node {
@@ -147,6 +152,7 @@ async fn serve(
             }
         }
     });
+    tasks.spawn("loads", |stop| loads::carry_out(ordered, watch.clone(), placer.clone(), stop));
     tasks.spawn("backend news", {
         let (door, placer) = (door.clone(), placer.clone());
         |stop| async move {
@@ -314,6 +320,9 @@ impl Fleet for Node {
     fn report(&self, trace: Trace) {
         // Questions about a model are no requests to it: they would drown the history (some clients ask before each).
         if trace.api.needs_slot() {
+            if trace.outcome == Outcome::Completed {
+                self.placer.counted(&trace);
+            }
             self.store.record(trace);
         }
     }
@@ -334,7 +343,7 @@ impl Fleet for Node {
         }
         match holders.any(|backend| backend.health.is_up() && backend.serves.has(Api::CountTokens)) {
             true => Count::Backend,
-            false => Count::Estimate(text_bytes / 4 + u64::from(images) * 1000),
+            false => Count::Estimate(self.placer.look(|router| router.estimate(model, text_bytes, images).tokens)),
         }
     }
 

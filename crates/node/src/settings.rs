@@ -236,7 +236,7 @@ impl Settings {
                 "Megabytes that the database may take; then the oldest rows go.",
                 parse::megabytes,
             )?,
-            context_protection: r.later(
+            context_protection: r.read(
                 "FLEET_CONTEXT_PROTECTION",
                 "strip",
                 "Options that would reload a model: strip, warn, passthrough.",

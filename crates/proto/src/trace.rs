@@ -101,6 +101,18 @@ pub struct Trace {
     pub completion_tokens: Option<u64>,
     /// Tokens of prompt and answer as estimated before placement.
     pub estimated_tokens: u64,
+    /// Bytes of the prompt's text.
+    pub text_bytes: u64,
+    /// Images of the prompt.
+    pub images: u32,
+    /// What the requests of one conversation have in common, where it can be told.
+    pub session: Option<u64>,
+    /// The context that the backend was asked for, in tokens.
+    pub context: Option<u64>,
+    /// What became of the context that the request needs: `kept`, `grown`, `cut` or `passed`; `None` before any try.
+    pub context_verdict: Option<&'static str>,
+    /// Time spent waiting for the model to be loaded, in milliseconds.
+    pub loaded_ms: Option<f64>,
     /// Every try, in order.
     pub attempts: Vec<Attempt>,
     /// Whether another model than the one asked for served.

@@ -196,6 +196,14 @@ pub struct TraceView {
     pub queued_ms: Option<f64>,
     /// The app.
     pub app: Option<String>,
+    /// Tokens of context that the model was asked to have.
+    pub context: Option<u64>,
+    /// What became of the context that it needs: `kept`, `grown`, `cut` or `passed`.
+    pub context_verdict: Option<String>,
+    /// Time of `queued_ms` spent on loading the model.
+    pub loaded_ms: Option<f64>,
+    /// The same for all requests of one conversation: 16 hexadecimal digits.
+    pub session: Option<String>,
 }
 
 /// `GET /fleet/traces/ID` and `herd why ID --json`: one request with everything that was known.

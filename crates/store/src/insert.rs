@@ -9,9 +9,10 @@ const TRACE: &str = "INSERT INTO request_traces (
     request_id, model, original_model, node_id, score, scores_breakdown, status, latency_ms, time_to_first_token_ms,
     prompt_tokens, completion_tokens, retry_count, fallback_used, excluded_nodes, client_ip, original_format,
     error_message, timestamp, tags, finish_reason, estimated_tokens, node_key, backend, path, kind, http_status,
-    queued_ms, app, candidates, attempts, unretriable, request_bytes, response_bytes
+    queued_ms, app, candidates, attempts, unretriable, request_bytes, response_bytes,
+    context, context_verdict, loaded_ms, session
 ) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23,
-    ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33)";
+    ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37)";
 
 const OBSERVATION: &str = "INSERT INTO latency_observations (
     node_id, model_name, latency_ms, tokens_generated, timestamp, prompt_tokens, completion_tokens, node_key, backend
@@ -96,6 +97,10 @@ fn one(
         trace.unretriable,
         row::count(trace.request_bytes),
         row::count(trace.response_bytes),
+        trace.context.map(row::count),
+        trace.context_verdict,
+        trace.loaded_ms.map(row::measure),
+        trace.session.map(|session| format!("{session:016x}")),
     ])?;
     if trace.outcome == Outcome::Completed && trace.api.needs_slot() {
         observation_row.execute(params![
@@ -160,6 +165,12 @@ mod tests {
                 prompt_tokens: Some(whole),
                 completion_tokens: Some(other_whole),
                 estimated_tokens: whole,
+                text_bytes: 400,
+                images: 0,
+                session: Some(7),
+                context: Some(4096),
+                context_verdict: Some("kept"),
+                loaded_ms: None,
                 attempts: vec![attempt; count],
                 fallback_used: flag,
                 client_ip: three.clone(),

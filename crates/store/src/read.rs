@@ -36,7 +36,8 @@ pub enum ReadError {
 const COLUMNS: &str = "request_id, model, original_model, node_id, score, scores_breakdown, status, latency_ms,
     time_to_first_token_ms, prompt_tokens, completion_tokens, retry_count, fallback_used, excluded_nodes, client_ip,
     original_format, error_message, timestamp, tags, finish_reason, estimated_tokens, backend, path, http_status,
-    queued_ms, app, candidates, attempts, unretriable, request_bytes, response_bytes";
+    queued_ms, app, candidates, attempts, unretriable, request_bytes, response_bytes,
+    context, context_verdict, loaded_ms, session";
 
 pub(crate) fn traces(connection: &Connection, limit: usize) -> Result<Vec<TraceView>, ReadError> {
     let mut statement = connection
@@ -128,6 +129,10 @@ fn trace(cells: &Cells<'_>) -> TraceView {
         http_status: cells.count(23).and_then(|status| u16::try_from(status).ok()),
         queued_ms: cells.real(24),
         app: cells.text(25),
+        context: cells.count(31),
+        context_verdict: cells.text(32),
+        loaded_ms: cells.real(33),
+        session: cells.text(34),
     }
 }
 

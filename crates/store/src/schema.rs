@@ -4,7 +4,7 @@ use rusqlite::{Connection, Transaction};
 use rusqlite_migration::{HookError, HookResult, M, Migrations};
 
 /// `PRAGMA user_version` of a database that this Herd writes.
-pub(crate) const NEWEST: usize = 2;
+pub(crate) const NEWEST: usize = 3;
 
 /// The documented columns, for databases of earlier generations that lack some of them.
 const DOCUMENTED: [(&str, &[(&str, &str)]); 3] = [
@@ -95,6 +95,7 @@ fn migrations() -> Migrations<'static> {
     Migrations::new(vec![
         M::up_with_hook(include_str!("../migrations/0001_documented.sql"), add_missing_columns),
         M::up_with_hook(include_str!("../migrations/0002_herd.sql"), add_missing_indexes),
+        M::up(include_str!("../migrations/0003_contexts.sql")),
     ])
 }
 

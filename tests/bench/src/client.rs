@@ -49,8 +49,8 @@ pub(crate) fn chat(address: SocketAddr, command: &str, stream: bool, padding: us
 }
 
 /// The same in OpenAI's dialect.
-pub(crate) fn chat_openai(address: SocketAddr, command: &str, stream: bool) -> Vec<u8> {
-    request(address, "/v1/chat/completions", &chat_body(command, stream, 0))
+pub(crate) fn chat_openai(address: SocketAddr, command: &str, stream: bool, padding: usize) -> Vec<u8> {
+    request(address, "/v1/chat/completions", &chat_body(command, stream, padding))
 }
 
 fn chat_body(command: &str, stream: bool, padding: usize) -> String {

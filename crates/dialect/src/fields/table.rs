@@ -43,7 +43,12 @@ const OLLAMA_CHAT: &[Row] = &[
         "a wish that the node keeps in mind; it decides what stays. 0 with an empty conversation unloads, elsewhere than on Ollama it is answered 501",
     ),
     row("truncate", "true", [P, I, I, I, I], "a prompt that is too long is an error there"),
-    row("shift", "false", [I, I, I, I, I], "the context is never shifted; on Ollama, `false` would load the model again"),
+    row(
+        "shift",
+        "true",
+        [P, I, I, I, I],
+        "the context is never shifted there; on Ollama, `false` is left out and named: it would load the model again",
+    ),
     row("_debug_render_only", "true", [P, R, R, R, R], ""),
     row(
         "messages[].images",
@@ -68,13 +73,48 @@ const OLLAMA_CHAT: &[Row] = &[
     row("options.mirostat", "1", [P, H, R, R, R], ""),
     row("options.mirostat_tau", "4", [P, H, I, I, I], "says nothing without `mirostat`"),
     row("options.mirostat_eta", "0.2", [P, H, I, I, I], "says nothing without `mirostat`"),
-    row("options.num_ctx", "8192", [I, I, I, I, I], "the model gets a context that holds prompt and answer, and says so in `X-Fleet-Context`"),
-    row("options.num_gpu", "1", [I, I, I, I, I], "describes a machine: the node's business (`FLEET_CONTEXT_PROTECTION`)"),
-    row("options.num_thread", "2", [I, I, I, I, I], "describes a machine: the node's business (`FLEET_CONTEXT_PROTECTION`)"),
-    row("options.num_batch", "512", [I, I, I, I, I], "describes a machine: the node's business (`FLEET_CONTEXT_PROTECTION`)"),
-    row("options.main_gpu", "1", [I, I, I, I, I], "describes a machine: the node's business (`FLEET_CONTEXT_PROTECTION`)"),
-    row("options.use_mmap", "true", [I, I, I, I, I], "describes a machine: the node's business (`FLEET_CONTEXT_PROTECTION`)"),
-    row("options.draft_num_predict", "2", [I, I, I, I, I], "describes a machine: the node's business (`FLEET_CONTEXT_PROTECTION`)"),
+    row(
+        "options.num_ctx",
+        "8192",
+        [I, I, I, I, I],
+        "the model gets a context that holds prompt and answer, and says so in `X-Fleet-Context`",
+    ),
+    row(
+        "options.num_gpu",
+        "1",
+        [I, I, I, I, I],
+        "describes a machine: the node's business (`FLEET_CONTEXT_PROTECTION`)",
+    ),
+    row(
+        "options.num_thread",
+        "2",
+        [I, I, I, I, I],
+        "describes a machine: the node's business (`FLEET_CONTEXT_PROTECTION`)",
+    ),
+    row(
+        "options.num_batch",
+        "512",
+        [I, I, I, I, I],
+        "describes a machine: the node's business (`FLEET_CONTEXT_PROTECTION`)",
+    ),
+    row(
+        "options.main_gpu",
+        "1",
+        [I, I, I, I, I],
+        "describes a machine: the node's business (`FLEET_CONTEXT_PROTECTION`)",
+    ),
+    row(
+        "options.use_mmap",
+        "true",
+        [I, I, I, I, I],
+        "describes a machine: the node's business (`FLEET_CONTEXT_PROTECTION`)",
+    ),
+    row(
+        "options.draft_num_predict",
+        "2",
+        [I, I, I, I, I],
+        "describes a machine: the node's business (`FLEET_CONTEXT_PROTECTION`)",
+    ),
 ];
 
 const OLLAMA_GENERATE: &[Row] = &[
@@ -90,7 +130,7 @@ const OLLAMA_GENERATE: &[Row] = &[
     row("context", "[1]", [P, R, R, R, R], ""),
     row("keep_alive", "\"5m\"", [I, I, I, I, I], "as for `/api/chat`"),
     row("truncate", "true", [P, I, I, I, I], "as for `/api/chat`"),
-    row("shift", "false", [I, I, I, I, I], "as for `/api/chat`"),
+    row("shift", "true", [P, I, I, I, I], "as for `/api/chat`"),
     row("_debug_render_only", "true", [P, R, R, R, R], ""),
     row("options.temperature", "0.5", [P, H, H, H, H], "and all other `options` as for `/api/chat`"),
     row("options.typical_p", "0.5", [P, H, R, R, R], ""),
@@ -243,14 +283,14 @@ const OLLAMA_EMBED: &[Row] = &[
     row("input", "[\"a\",\"b\"]", [P, H, H, H, H], ""),
     row("dimensions", "2", [P, E, E, H, H], "vectors are cut and brought to length 1 again"),
     row("truncate", "true", [P, I, I, I, I], "a text that is too long is an error there"),
-    row("keep_alive", "\"5m\"", [P, I, I, I, I], ""),
-    row("options", r#"{"num_ctx":512}"#, [P, I, I, I, I], "nothing in it changes a vector"),
+    row("keep_alive", "\"5m\"", [I, I, I, I, I], "as for `/api/chat`"),
+    row("options", r#"{"num_ctx":512}"#, [I, I, I, I, I], "nothing in it changes a vector"),
 ];
 
 const OLLAMA_EMBEDDINGS: &[Row] = &[
     row("prompt", "\"other\"", [P, H, H, H, H], "not brought to length 1 only with llama-server"),
-    row("keep_alive", "\"5m\"", [P, I, I, I, I], ""),
-    row("options", r#"{"num_ctx":512}"#, [P, I, I, I, I], "nothing in it changes a vector"),
+    row("keep_alive", "\"5m\"", [I, I, I, I, I], "as for `/api/chat`"),
+    row("options", r#"{"num_ctx":512}"#, [I, I, I, I, I], "nothing in it changes a vector"),
 ];
 
 const EMBEDDINGS: &[Row] = &[

@@ -19,7 +19,7 @@ use json::Json;
 use object::Object;
 
 use crate::canon::{Part, Request, Role};
-use crate::{Cause, Failure, Note};
+use crate::{Cause, Failure, Note, Runner};
 
 /// A request in the backend's words.
 #[derive(Clone, Debug)]
@@ -43,6 +43,8 @@ pub struct Target<'a> {
     pub model: &'a str,
     /// Whether the model can think, where known. A wish to think harder is dropped (and named) only if it cannot.
     pub thinks: Option<bool>,
+    /// What an Ollama is asked for about the program that holds the model; means nothing for others.
+    pub runner: Runner,
 }
 
 /// The `body` of a `client` call in the words of a backend of that `kind`, which calls the model `model_for_backend`.
@@ -50,7 +52,7 @@ pub struct Target<'a> {
 /// Fails with 400 where a field asks for something that such a backend cannot do, naming the field, and where the body is
 /// no request. A call for which [`upstream`] says the client's own comes back as it is.
 pub fn translate(client: Api, kind: BackendKind, model_for_backend: &str, body: &[u8]) -> Result<Translated, Failure> {
-    translate_for(client, Target { kind, model: model_for_backend, thinks: None }, body)
+    translate_for(client, Target { kind, model: model_for_backend, thinks: None, runner: Runner::default() }, body)
 }
 
 /// As [`translate`], for a backend of which more may be known.

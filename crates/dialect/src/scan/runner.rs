@@ -6,7 +6,7 @@ use super::Scan;
 use crate::Edit;
 
 /// What a request may say about the program that holds the model in memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Runner {
     /// The context to ask for, in tokens; `None`: none is named (models that only make vectors).
     pub context: Option<u64>,
@@ -26,6 +26,7 @@ impl Scan {
         // Null is "not given" for all of these, and needs no care for commas.
         if let Some(at) = &self.keep_alive {
             change(at, null());
+            ignored.push("keep_alive");
         }
         if let Some(at) = self.shift.as_ref().filter(|_| runner.strips) {
             change(at, null());
@@ -40,7 +41,7 @@ impl Scan {
             (Some(tokens), Some(at)) => {
                 change(at, tokens.to_string().into());
                 if self.num_ctx != Some(tokens) && self.num_ctx.is_some() {
-                    ignored.push("num_ctx");
+                    ignored.push("options.num_ctx");
                 }
             }
             (Some(tokens), None) => {
@@ -63,7 +64,7 @@ impl Scan {
             // Null would count as a context that was named.
             (None, Some(_)) => {
                 edits.extend(self.options.num_ctx_cut.iter().map(|at| Edit { range: at.clone(), with: Bytes::new() }));
-                ignored.push("num_ctx");
+                ignored.push("options.num_ctx");
             }
             (None, None) => {}
         }

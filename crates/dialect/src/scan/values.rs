@@ -13,8 +13,21 @@ const LONGEST_TAG: u64 = 128;
 
 /// Names of options that describe a machine and make Ollama load the model again when they differ from what it was loaded
 /// with, or may (measured November 2026 on Ollama 0.33.0-rc2).
-const MACHINE: [&str; 8] =
-    ["num_gpu", "num_thread", "num_batch", "main_gpu", "use_mmap", "numa", "low_vram", "draft_num_predict"];
+const MACHINE: [&str; 8] = [
+    "options.num_gpu",
+    "options.num_thread",
+    "options.num_batch",
+    "options.main_gpu",
+    "options.use_mmap",
+    "options.numa",
+    "options.low_vram",
+    "options.draft_num_predict",
+];
+
+/// The full name of the option `name`, if it describes a machine.
+pub(crate) fn machine_option(name: &str) -> Option<&'static str> {
+    MACHINE.into_iter().find(|known| known["options.".len()..] == *name)
+}
 
 /// Reads `options`.
 pub(super) fn options(reader: &mut Reader<'_>, scan: &mut Scan) -> Result<(), Fault> {
@@ -46,7 +59,7 @@ pub(super) fn options(reader: &mut Reader<'_>, scan: &mut Scan) -> Result<(), Fa
             }
             name => {
                 reader.value(2)?;
-                let known = MACHINE.into_iter().find(|known| *known == name);
+                let known = machine_option(name);
                 // Each once: JSON may repeat a name, but eight of them say all there is to say.
                 if let Some(known) = known.filter(|_| !is_null && found.machine.len() < MACHINE.len()) {
                     found.machine.push((known, from..reader.at()));

@@ -7,9 +7,9 @@ use bytes::{Bytes, BytesMut};
 use dialect::{AnswerTranslator, Cause, Failure, StreamWatch};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, StatusCode};
-use proto::{BackendState, Outcome};
+use proto::{Api, BackendState, Outcome};
 
-use super::request::Translation;
+use super::request::{Placed, Translation};
 use super::{Exchange, Payload, Wrong};
 use crate::answer::Flow;
 use crate::fleet::{Ending, Ticket};
@@ -53,6 +53,7 @@ impl Exchange {
             worker.door().fleet().suspect(&backend.id);
             Failure::new(Cause::BadGateway, format!("the inference server `{}` {broken}", backend.id))
         };
+        let placed = Placed { context: ticket.context, prompt_tokens: ticket.prompt_tokens };
         let Ticket { slot, mut moved, .. } = ticket;
         // A sender that is dropped without a word means that nothing will move.
         let mut moved = std::pin::pin!(async {
@@ -77,7 +78,7 @@ impl Exchange {
                     }
                 },
             };
-            let (outgoing, translation) = match self.request(&backend, model) {
+            let (outgoing, translation) = match self.request(&backend, model, placed) {
                 Ok(request) => request,
                 Err(failure) => {
                     slot.finish(Ending::Refused);
@@ -113,13 +114,14 @@ impl Exchange {
         let streamed = self.streamed && is_stream(&headers);
         let mut watch = StreamWatch::new(translation.as_ref().map_or(self.api, |way| way.upstream), streamed);
         let mut translator = translation.map(|translation| {
-            let clock = worker.door().clock();
-            Box::new(AnswerTranslator::new(
-                translation.expect,
-                self.record.trace().request_id.as_str(),
-                clock.unix_ms(),
-            ))
+            let (door, request_id) = (worker.door(), &self.record.trace().request_id);
+            let id = match self.api {
+                Api::Responses => door.responses().id(request_id),
+                _ => request_id.to_string(),
+            };
+            Box::new(AnswerTranslator::new(translation.expect, &id, door.clock().unix_ms()))
         });
+        let mut keeping = self.keeping(translator.is_some(), streamed || translator.is_some() && self.streamed);
         if let Some(translator) = &translator {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(translator.content_type()));
         }
@@ -131,6 +133,10 @@ impl Exchange {
         match begun {
             Ok((first, is_all)) => {
                 self.record.first_content(streamed);
+                let first = match &mut keeping {
+                    Some(keeping) => keeping.begin(first, is_all),
+                    None => first,
+                };
                 if is_all {
                     let mut end = watch.finish();
                     self.record.answered(&mut end);
@@ -144,7 +150,17 @@ impl Exchange {
                 } else {
                     slot.first_content();
                     self.record.trace_mut().response_bytes = first.len() as u64;
-                    let flow = Flow::new(worker.clone(), backend, self.api, streamed, inflow, watch, translator, slot);
+                    let flow = Flow::new(
+                        worker.clone(),
+                        backend,
+                        self.api,
+                        streamed,
+                        inflow,
+                        watch,
+                        translator,
+                        keeping,
+                        slot,
+                    );
                     Attempted::Begun(status, headers, first, Some(Box::new(flow)))
                 }
             }

@@ -29,7 +29,11 @@ pub(super) fn facts(api: Api, headers: &HeaderMap, received: &Received) -> Resul
     }
     match received {
         Received::Kept { bytes, .. } => {
-            dialect::scan(bytes, api == Api::OllamaShow).map_err(|bad| Failure::from_bad_body(&bad, api))
+            let scan = match api {
+                Api::Responses => dialect::scan_responses(bytes),
+                _ => dialect::scan(bytes, api == Api::OllamaShow),
+            };
+            scan.map_err(|bad| Failure::from_bad_body(&bad, api))
         }
         Received::Flowing { start, length, .. } => match dialect::scan_start(start) {
             Some(model) => Ok(Scan { model: Some(model), text_bytes: length.unwrap_or(0), ..Scan::default() }),

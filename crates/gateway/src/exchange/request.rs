@@ -1,13 +1,23 @@
 //! A request as a backend gets it: with a few bytes changed, or translated.
 
 use bytes::Bytes;
-use dialect::{Cause, Edit, Expect, Failure, Note, Translated};
+use dialect::{Cause, Edit, Expect, Failure, Note, Runner, Translated};
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method};
-use proto::{Api, BackendKind, BackendState, Capability};
+use proto::{Api, BackendKind, BackendState, Capability, Dialect};
 
 use super::{Exchange, Payload};
+use crate::door::Protection;
 use crate::upstream::{Length, Outgoing, request_head};
+
+/// What the placement decided about a request's tokens.
+#[derive(Clone, Copy)]
+pub(super) struct Placed {
+    /// The context to name, in tokens.
+    pub(super) context: Option<u64>,
+    /// Tokens of the prompt, as estimated.
+    pub(super) prompt_tokens: u64,
+}
 
 /// A request that was translated: the call that was made, and what its answer is to become.
 pub(super) struct Translation {
@@ -21,13 +31,14 @@ impl Exchange {
         &mut self,
         backend: &BackendState,
         model: usize,
+        placed: Placed,
     ) -> Result<(Outgoing, Option<Translation>), Failure> {
         if let Some(upstream) = dialect::way(self.api, backend.kind, backend.speaks)
             && upstream != self.api
         {
-            return self.translated(backend, model);
+            return self.translated(backend, model, placed);
         }
-        let edits = self.edits(backend, model);
+        let edits = self.edits(backend, model, placed);
         let host = backend.address.authority();
         let target = [backend.address.base_path.as_str(), self.path_and_query.as_str()];
         let token = self.worker.door().settings().token();
@@ -57,7 +68,12 @@ impl Exchange {
     }
 
     /// The request in the words of a backend that does not know the client's.
-    fn translated(&mut self, backend: &BackendState, model: usize) -> Result<(Outgoing, Option<Translation>), Failure> {
+    fn translated(
+        &mut self,
+        backend: &BackendState,
+        model: usize,
+        placed: Placed,
+    ) -> Result<(Outgoing, Option<Translation>), Failure> {
         let Payload::Kept(bytes, _) = &self.payload else {
             let mut failure = Failure::new(
                 Cause::Busy,
@@ -71,13 +87,15 @@ impl Exchange {
         let thinks = known
             .filter(|known| !known.capabilities.is_empty())
             .map(|known| known.capabilities.contains(&Capability::Thinking));
-        let target = dialect::Target { kind: backend.kind, model: name, thinks };
-        let Translated { upstream, body, notes, expect } = dialect::translate_for(self.api, target, bytes)?;
+        let runner = self.runner(placed.context);
+        let target = dialect::Target { kind: backend.kind, model: name, thinks, runner };
+        let Translated { upstream, body, notes, mut expect } = dialect::translate_for(self.api, target, bytes)?;
         let ignored = notes.iter().filter_map(|note| match note {
             Note::Ignored(field) => Some(field.as_ref()),
             Note::Emulated(_) => None,
         });
         self.ignored = ignored.collect::<Vec<&str>>().join(", ");
+        expect.prompt_tokens_estimate = placed.prompt_tokens;
         let target = [backend.address.base_path.as_str(), upstream.path()];
         let token = self.worker.door().settings().token();
         // Whatever type the client gave its own body, this one is JSON.
@@ -88,9 +106,20 @@ impl Exchange {
     }
 
     /// What changes in the body on its way to this backend.
-    fn edits(&self, backend: &BackendState, model: usize) -> Vec<Edit> {
+    fn edits(&mut self, backend: &BackendState, model: usize, placed: Placed) -> Vec<Edit> {
         let mut edits: Vec<Edit> =
             self.scan.own.iter().map(|range| Edit { range: range.clone(), with: Bytes::new() }).collect();
+        self.ignored.clear();
+        if backend.kind == BackendKind::Ollama && self.api.dialect() == Dialect::Ollama && self.api.needs_slot() {
+            let (more, ignored) = self.scan.for_runner(self.runner(placed.context));
+            edits.extend(more);
+            self.ignored = ignored.join(", ");
+        }
+        if let (Api::Responses, Some(start)) = (self.api, self.scan.start) {
+            // Some store unless told not to. What is stored is stored here.
+            let with = Bytes::from_static(b"\"store\":false,");
+            edits.push(Edit { range: start + 1..start + 1, with });
+        }
         if let (Some(text), Some(name)) = (&self.scan.model, self.name_for(backend, model)) {
             // Multipart forms have the bare name, JSON has a string.
             let with = match self.api {
@@ -100,6 +129,11 @@ impl Exchange {
             edits.push(Edit { range: text.range.clone(), with });
         }
         edits
+    }
+
+    /// What an Ollama is asked for about the program that holds the model.
+    fn runner(&self, context: Option<u64>) -> Runner {
+        Runner { context, strips: self.worker.door().settings().protection == Protection::Strip }
     }
 
     /// The name that the backend wants to hear instead of the one in the body, where it is another.

@@ -7,8 +7,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use dialect::{Cause, Failure};
-use gateway::{Ask, Count, Door, Ending, Fleet, Gauges, Limits, Placing, Settings, Slot, Ticket, View, ViewError, ViewFuture};
-use proto::{Address, Api, ApiSet, BackendId, BackendKind, BackendState, Clock, Health, Link, ModelName, Moment, Trace};
+use gateway::{
+    Ask, Count, Door, Ending, Fleet, Gauges, Limits, Placing, Protection, Settings, Slot, Ticket, Verdict, View,
+    ViewError, ViewFuture,
+};
+use proto::{
+    Address, Api, ApiSet, BackendId, BackendKind, BackendState, Clock, Health, Link, ModelName, Moment, Trace,
+};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -45,6 +50,10 @@ impl Fleet for Fixed {
             model: 0,
             candidates: Vec::new(),
             queued: Duration::ZERO,
+            context: None,
+            verdict: Verdict::Passed,
+            loaded_for: None,
+            prompt_tokens: 0,
             slot: Slot::new(fleet, 1),
             moved,
         }))
@@ -184,6 +193,7 @@ impl House {
             token: "secret".to_owned(),
             max_retries: 2,
             hold,
+            protection: Protection::Strip,
             limits: Limits { bodies, ..Limits::default() },
         };
         let clock = Clock::new(|| Moment::at(Duration::ZERO), || 1_700_000_000_000);

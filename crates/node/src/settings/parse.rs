@@ -43,8 +43,9 @@ pub(super) fn list(listed: &str) -> Result<Vec<String>, Why> {
 
 /// What answers for Anthropic's names: nothing, a model's name, or a JSON object from names to models.
 pub(super) fn stand_ins(text: &str) -> Result<Vec<(String, String)>, Why> {
-    const EXPECTED: Why =
-        Why::Not("a model's name, or a JSON object such as {\"opus\": \"qwen3:32b\", \"*\": \"qwen3:8b\"}, at most 64 names");
+    const EXPECTED: Why = Why::Not(
+        "a model's name, or a JSON object such as {\"opus\": \"qwen3:32b\", \"*\": \"qwen3:8b\"}, at most 64 names",
+    );
     if text.is_empty() {
         return Ok(Vec::new());
     }

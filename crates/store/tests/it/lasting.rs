@@ -44,6 +44,10 @@ fn a_row_says_what_the_trace_said() {
             http_status: Some(200),
             queued_ms: Some(3.0),
             app: Some("aider".to_owned()),
+            context: Some(4096),
+            context_verdict: Some("kept".to_owned()),
+            loaded_ms: Some(1500.0),
+            session: Some("0000000000000007".to_owned()),
         }
     );
     assert_eq!(why.candidates, trace.candidates);

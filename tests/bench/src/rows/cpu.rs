@@ -101,7 +101,8 @@ pub(crate) fn burst(stage: &mut Stage) -> Result<Vec<Measure>> {
     {
         let cost = Slices::interleave(&targets, rounds, |target| {
             let before = billed(target)?;
-            let chunks = stage.wait(bursts(target, batch))?;
+            let request = |command: &str| client::chat(target.stream, command, true, 0);
+            let chunks = stage.wait(bursts(target, request, batch))?;
             std::thread::sleep(AFTERMATH);
             Ok(us(billed(target)? - before) / per(chunks, 1))
         })?;
@@ -118,10 +119,10 @@ pub(crate) fn burst(stage: &mut Stage) -> Result<Vec<Measure>> {
     Ok(measures)
 }
 
-async fn bursts(target: &Target, batch: u64) -> Result<u64> {
+/// Streams for a slice, written by the stub `batch` chunks at a time; answers how many chunks came.
+pub(super) async fn bursts(target: &Target, request: impl Fn(&str) -> Vec<u8>, batch: u64) -> Result<u64> {
     let end = clock::now_ns() + u64::try_from(SLICE.as_nanos())?;
-    let request: std::sync::Arc<[u8]> =
-        client::chat(target.stream, &format!("stream chunks={CHUNKS} batch={batch}"), true, 0).into();
+    let request: std::sync::Arc<[u8]> = request(&format!("stream chunks={CHUNKS} batch={batch}")).into();
     let mut tasks = JoinSet::new();
     for _ in 0..BURSTS {
         let (request, address) = (request.clone(), target.stream);

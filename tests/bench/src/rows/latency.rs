@@ -14,7 +14,7 @@ use crate::stats::{quantile, us};
 const SLICE: Duration = Duration::from_millis(400);
 
 /// Bytes of prompt in row 7b.
-const LARGE: usize = 1_000_000;
+pub(super) const LARGE: usize = 1_000_000;
 
 /// Row 1.
 pub(crate) fn tiny(stage: &mut Stage) -> Result<Vec<Measure>> {
@@ -62,7 +62,7 @@ fn added(
 }
 
 /// The time of each exchange of a slice, in microseconds; the first tenth is warm-up.
-fn one_by_one(address: std::net::SocketAddr, request: &[u8]) -> Result<Vec<f64>> {
+pub(super) fn one_by_one(address: std::net::SocketAddr, request: &[u8]) -> Result<Vec<f64>> {
     let mut line = Line::connect(address)?;
     let start = clock::now_ns();
     let length = u64::try_from(SLICE.as_nanos())?;

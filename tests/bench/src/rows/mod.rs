@@ -5,6 +5,7 @@ mod faults;
 mod latency;
 mod memory;
 mod streams;
+mod translation;
 
 use anyhow::Result;
 
@@ -23,11 +24,13 @@ pub(crate) const ROWS: &[Row] = &[
     Row { names: &["1"], play: latency::tiny },
     Row { names: &["2"], play: cpu::requests },
     Row { names: &["3"], play: cpu::burst },
+    Row { names: &["3t"], play: translation::burst },
     Row { names: &["4"], play: streams::one_way },
     Row { names: &["4b", "5"], play: streams::thousand },
     Row { names: &["6"], play: memory::idle },
     Row { names: &["7"], play: memory::large_bodies },
     Row { names: &["7b"], play: latency::large_prompt },
+    Row { names: &["7t"], play: translation::large_prompt },
     Row { names: &["12b"], play: faults::refusing },
     Row { names: &["13"], play: faults::left },
     Row { names: &["17"], play: faults::start },

@@ -159,7 +159,7 @@ async fn all(address: SocketAddr, counts: &Arc<Counts>, stop: &Arc<AtomicBool>) 
     let mut tasks = JoinSet::new();
     for kind in KINDS {
         let request: Arc<[u8]> = match kind.openai {
-            true => client::chat_openai(address, kind.command, kind.chunks.is_some()).into(),
+            true => client::chat_openai(address, kind.command, kind.chunks.is_some(), 0).into(),
             false => client::chat(address, kind.command, kind.chunks.is_some(), kind.padding).into(),
         };
         for index in 0..kind.clients {

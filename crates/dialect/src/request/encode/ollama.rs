@@ -5,9 +5,10 @@ use proto::Api;
 use super::super::context::Context;
 use super::super::writer::Writer;
 use super::{forced, text_pieces, thinking_pieces, with_arguments};
-use crate::Failure;
 use crate::canon::{Effort, Format, Message, Part, Request, Role, Thinking, Tool, ToolChoice};
 use crate::request::ForcedTool;
+use crate::scan::machine_option;
+use crate::{Failure, Runner};
 
 /// The chat that `request` is, and the tool call that its answer's form stands for.
 ///
@@ -95,9 +96,25 @@ fn options(context: &mut Context<'_>, request: &Request<'_>, out: &mut Writer) {
         request.stop.iter().for_each(|stop| out.string(stop));
         out.close(']');
     }
+    let Runner { context: loaded, strips } = context.target.runner;
+    let mut names_context = false;
     for (name, value) in &request.options {
-        out.named(name).json(*value);
+        let is_machines = machine_option(name).is_some() && !value.is_nothing();
+        match &**name {
+            "num_ctx" if strips => {
+                // What the client gets is told by `X-Fleet-Context`; here, that its own number was not used.
+                if value.number() != loaded.map(|tokens| tokens as f64) {
+                    context.ignored("options.num_ctx");
+                }
+            }
+            _ if strips && is_machines => context.ignored(format!("options.{name}")),
+            name => {
+                names_context |= name == "num_ctx";
+                out.named(name).json(*value);
+            }
+        }
     }
+    out.plain_field("num_ctx", loaded.filter(|_| !names_context));
     out.close('}');
 }
 
