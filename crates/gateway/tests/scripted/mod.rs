@@ -208,13 +208,18 @@ impl House {
 
     /// Sends a request and leaves the answer to be read.
     pub(crate) async fn ask(&self, path: &str, body: &str) -> Connection {
+        self.send(&format!("POST {path}"), "", body.as_bytes()).await
+    }
+
+    /// Sends a request of any method with more header lines, each with its end.
+    pub(crate) async fn send(&self, what: &str, headers: &str, body: &[u8]) -> Connection {
         let mut client = Connection { stream: TcpStream::connect(self.address).await.unwrap(), read: Vec::new() };
         let length = body.len();
-        client
-            .send(&format!(
-                "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
-            ))
-            .await;
+        let head = format!(
+            "{what} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}Content-Length: {length}\r\n\r\n"
+        );
+        client.stream.write_all(&[head.as_bytes(), body].concat()).await.unwrap();
+        client.stream.flush().await.unwrap();
         client
     }
 

@@ -1,0 +1,100 @@
+//! Keeps Responses for the next turn of their conversations, in memory and on this node only.
+//!
+//! A client that names an earlier response gets it continued by whichever backend serves: what was said before is put in
+//! front of the request's own input. No backend is asked to store anything.
+
+mod answer;
+mod keeping;
+mod shelf;
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use dialect::{Cause, Failure, Scan, Turn};
+use proto::RequestId;
+
+pub(crate) use answer::answer;
+pub(crate) use keeping::Keeping;
+use shelf::Shelf;
+
+use crate::body::{Received, too_large};
+use crate::budget::Budget;
+use crate::door::{Door, Limits};
+
+/// Of the bytes for all stored responses, how much one may take: a quarter of that again for its response object. What is
+/// larger is not stored.
+const SHARE: u64 = 8;
+/// Of the same, what the inputs of requests that are being answered may take; more are answered, and not stored.
+const PENDING: u64 = 2;
+
+/// The responses that are kept.
+pub(crate) struct Responses {
+    shelf: Mutex<Shelf>,
+    /// Memory for the inputs of requests that are being answered.
+    pending: Budget,
+    turn_most: u64,
+    secret: RandomState,
+}
+
+impl Responses {
+    pub(crate) fn new(limits: &Limits) -> Arc<Responses> {
+        Arc::new(Responses {
+            shelf: Mutex::new(Shelf::new(limits.responses, limits.response_bytes)),
+            pending: Budget::new(limits.response_bytes / PENDING),
+            turn_most: limits.response_bytes / SHARE,
+            secret: RandomState::new(),
+        })
+    }
+
+    /// What the id of the response to `request` is made of. Who knows a request's id cannot guess it: 128 bits of it come
+    /// from a keyed hash whose key no one knows.
+    pub(crate) fn id(&self, request: &RequestId) -> String {
+        let hash = |half: u8| self.secret.hash_one((request.as_str(), half));
+        format!("{request}{:016x}{:016x}", hash(0), hash(1))
+    }
+
+    /// A response, which counts as used now.
+    pub(crate) fn get(&self, id: &str) -> Option<Arc<Turn>> {
+        self.with(|shelf| shelf.get(id))
+    }
+
+    fn put(&self, turn: Turn) {
+        if turn.bytes() <= self.turn_most {
+            self.with(|shelf| shelf.put(turn));
+        }
+    }
+
+    fn remove(&self, id: &str) -> bool {
+        self.with(|shelf| shelf.remove(id))
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut Shelf) -> T) -> T {
+        work(&mut self.shelf.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The request with all that was said before it, where it continues an earlier response; what it asks for besides that
+/// nobody keeps is refused by name.
+pub(crate) fn continued(door: &Door, received: Received, scan: Scan) -> Result<(Received, Scan), Failure> {
+    if let Some(field) = scan.storing.refused {
+        let text = format!("`{field}` is not supported: answers are kept for `previous_response_id` only");
+        return Err(Failure::new(Cause::BadRequest, text));
+    }
+    let Some(previous) = &scan.storing.previous else { return Ok((received, scan)) };
+    let turn = door.responses().get(&previous.text).ok_or_else(|| dialect::previous_not_found(&previous.text))?;
+    let Received::Kept { bytes, .. } = &received else { return Ok((received, scan)) };
+    let Some(whole) = turn.continued(bytes, &scan.storing) else { return Ok((received, scan)) };
+    let most = door.settings().limits.body;
+    if whole.len() as u64 > most {
+        return Err(too_large(most));
+    }
+    let permit = door.budget().take(whole.len() as u64).ok_or_else(|| {
+        let text =
+            "other large requests fill the memory for request bodies, and this one has a long history: try again";
+        let mut failure = Failure::new(Cause::Busy, text);
+        failure.retry_after_s = Some(1);
+        failure
+    })?;
+    let scan = dialect::scan_responses(&whole).map_err(|bad| Failure::from_bad_body(&bad, proto::Api::Responses))?;
+    Ok((Received::Kept { bytes: whole, permit: Some(permit) }, scan))
+}
