@@ -1,6 +1,8 @@
 //! A request for an answer, whichever API it came by, and the start of that answer.
 
+use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -10,13 +12,21 @@ use crate::clock;
 use crate::fake::Call;
 use crate::generation::{Finish, Generation, Piece, Start};
 use crate::models::{Model, Template};
-use crate::scheduler::{Need, NoRunner, User};
+use crate::runner::User;
+use crate::scheduler::{Need, NoRunner};
 use crate::script::{Brief, Script};
 use crate::text::json;
 use crate::wishes::{self, Fit};
 
 /// The engine never gives a slot less than this, whatever num_ctx said (measured: num_ctx 0 answers a short prompt).
 const SMALLEST_SLOT: u64 = 256;
+
+/// Tokens at the beginning of a prompt that survive its cut when the request does not say.
+const NUM_KEEP: i64 = 4;
+
+/// What a request that must not be cut is told where Ollama fills in the template.
+const TOO_LONG_TO_SHIFT: &str = "the prompt is longer than the context length currently available to the model; shorten \
+the prompt, adjust the context length in settings, or use a model with a longer context length";
 
 /// Tokens after which an answer that is not streamed ends, as multiples of the context.
 const MOST_CONTEXTS: u64 = 10;
@@ -154,7 +164,7 @@ impl Ask {
             return Err(queue_full());
         }
         let default = call.fake.options.context;
-        let fit = Fit::of(&options, self.shift, model.trained, default, model.can("embedding"));
+        let fit = Fit::of(&options, self.shift, model, default);
         let need = Need {
             model: model.clone(),
             fit: fit.clone(),
@@ -163,7 +173,11 @@ impl Ask {
             load_fails: call.effects.load_fails,
         };
         match call.fake.scheduler.runner(need).await {
-            Ok(user) => Ok((user, fit)),
+            Ok(user) => {
+                call.entry.context.store(fit.context, Ordering::Relaxed);
+                call.entry.began_load.store(user.is_first, Ordering::Relaxed);
+                Ok((user, fit))
+            }
             Err(NoRunner::QueueFull) => Err(queue_full()),
             Err(NoRunner::LoadFailed(text)) => Err(Failure::new(500, text)),
         }
@@ -172,17 +186,11 @@ impl Ask {
     /// Begins the answer on a runner: waits for a slot. May be dropped: the client left.
     pub(crate) async fn begin(&self, call: &Call, model: &Model, user: User, fit: &Fit) -> Result<Generation, Failure> {
         let load = clock::now().saturating_duration_since(call.began);
-        let text = self.render(model);
+        let ask = self.shortened(model, fit);
+        ask.refuse_images(model)?;
+        let prompt_tokens = ask.prompt_tokens(model, fit)?;
+        call.entry.prompt_tokens.store(prompt_tokens, Ordering::Relaxed);
         let context = fit.context.max(SMALLEST_SLOT);
-        let mut prompt_tokens = tokens_of(&text);
-        self.refuse_images(model)?;
-        if prompt_tokens >= context {
-            let plain = matches!(self.prompt, Prompt::Plain { .. } | Prompt::Raw(_));
-            if !self.truncate || (!plain && model.template == Template::Gguf) {
-                return Err(Failure { late: self.stream, ..too_long(prompt_tokens, context) });
-            }
-            prompt_tokens = context / 2 + 3;
-        }
         let options = self.merged(model);
         let whole = |key: &str| options.get(key).and_then(wishes::number);
         let wished = whole("num_predict").and_then(|most| u64::try_from(most).ok()).filter(|most| *most > 0);
@@ -227,6 +235,44 @@ impl Ask {
             load,
         };
         Ok(Generation::new(start, user.slot().await, call.entry.clone(), call.wire.clone()))
+    }
+
+    /// This request without the oldest messages that do not fit; system messages and the last one stay.
+    pub(crate) fn shortened(&self, model: &Model, fit: &Fit) -> Cow<'_, Ask> {
+        let Prompt::Messages(messages) = &self.prompt else { return Cow::Borrowed(self) };
+        if !self.truncate || messages.len() < 2 || tokens_of(&self.render(model)) <= fit.context {
+            return Cow::Borrowed(self);
+        }
+        let mut shorter = self.clone();
+        for from in 1..messages.len() {
+            let (old, new) = messages.split_at(from);
+            let system = old.iter().filter(|message| message.role == "system");
+            shorter.prompt = Prompt::Messages(system.chain(new).cloned().collect());
+            if tokens_of(&shorter.render(model)) <= fit.context {
+                break;
+            }
+        }
+        Cow::Owned(shorter)
+    }
+
+    /// Tokens of the prompt as the engine gets it: one that is too long loses its middle in silence where Ollama fills
+    /// in the template, and is refused where the engine does.
+    fn prompt_tokens(&self, model: &Model, fit: &Fit) -> Result<u64, Failure> {
+        let tokens = tokens_of(&self.render(model));
+        let ollama_renders = !matches!(self.prompt, Prompt::Messages(_)) || model.template == Template::Go;
+        // The engine never makes a slot smaller than this, whatever context Ollama asked for and goes by.
+        let slot = fit.context.max(SMALLEST_SLOT);
+        if ollama_renders && self.truncate && tokens >= fit.context {
+            if !self.shift {
+                return Err(Failure { late: self.stream, ..Failure::new(400, TOO_LONG_TO_SHIFT) });
+            }
+            let keep = self.merged(model).get("num_keep").and_then(wishes::number).unwrap_or(NUM_KEEP);
+            return Ok(cut(fit.context, keep, model.marks_start()));
+        }
+        if tokens >= slot {
+            return Err(Failure { late: self.stream, ..too_long(tokens, slot) });
+        }
+        Ok(tokens)
     }
 
     fn refuse_images(&self, model: &Model) -> Result<(), Failure> {
@@ -339,6 +385,14 @@ pub(crate) async fn first_of(generation: &mut Generation) -> Result<Piece, Failu
     }
 }
 
+/// Tokens that are left of a longer prompt: the first `keep` and the newest half of the rest of `context`. A negative
+/// `keep` is all; a token that marks the start comes on top (llm/llama_server.go, August 2026, and measured).
+fn cut(context: u64, keep: i64, marks_start: bool) -> u64 {
+    let most = context.saturating_sub(1);
+    let keep = u64::try_from(keep).unwrap_or(most).saturating_add(u64::from(marks_start)).min(most);
+    context - ((context - keep) / 2).max(1)
+}
+
 /// The failure when the engine dies.
 pub(crate) fn died() -> Failure {
     Failure::new(500, "an error was encountered while running the model: unexpected EOF")
@@ -366,4 +420,28 @@ fn too_long(prompt: u64, context: u64) -> Failure {
 /// Tokens in a prompt, estimated: four bytes each.
 pub(crate) fn tokens_of(text: &str) -> u64 {
     u64::try_from(text.len() / 4).unwrap_or(u64::MAX).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As measured with SmolLM2 (no token marks the start) and the tiny model (one does), November 2026.
+    #[test]
+    fn a_prompt_loses_its_middle() {
+        for (context, keep, marks_start, left) in [
+            (512, 4, false, 258),
+            (512, 0, false, 256),
+            (512, 100, false, 306),
+            (512, -1, false, 511),
+            (512, 600, false, 511),
+            (512, 4, true, 259),
+            (512, 100, true, 307),
+            (4096, 4, true, 2051),
+            (4, 4, false, 3),
+            (4, 4, true, 3),
+        ] {
+            assert_eq!(cut(context, keep, marks_start), left, "{context} {keep} {marks_start}");
+        }
+    }
 }

@@ -52,6 +52,7 @@ fn state(fake: &Fake) -> Value {
             json!({
                 "in_flight": in_flight,
                 "queued": queued,
+                "starts": tally.starts.load(Ordering::Relaxed),
                 "loads": tally.loads.load(Ordering::Relaxed),
                 "evictions": tally.evictions.load(Ordering::Relaxed),
                 "tokens": tokens,

@@ -57,6 +57,8 @@ impl Fake {
             max_loaded: options.max_loaded,
             max_queue: options.max_queue,
             keep_alive: options.keep_alive,
+            ping: options.ping,
+            memory: options.memory,
         });
         Ok(Fake {
             options,

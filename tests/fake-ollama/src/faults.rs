@@ -20,6 +20,9 @@ pub enum FaultKind {
     Silent,
     /// After `after` tokens nothing more comes and the connection stays open.
     HangAfter,
+    /// After `after` tokens the engine hangs: none of its answers goes on, and the next request for it waits for two
+    /// pings and then loads the model again, as soon as nobody waits for the old one any more.
+    EngineHangsAfter,
     /// After `after` tokens the connection is reset.
     CutAfter,
     /// After `after` tokens the engine dies, and with it every answer it was giving.
@@ -119,6 +122,7 @@ pub(crate) struct Effects {
     pub(crate) fails: bool,
     pub(crate) silent: bool,
     pub(crate) hang_after: Option<u64>,
+    pub(crate) engine_hangs_after: Option<u64>,
     pub(crate) cut_after: Option<u64>,
     pub(crate) dies_after: Option<u64>,
     pub(crate) dies_before: bool,
@@ -183,6 +187,7 @@ impl Effects {
             FaultKind::Flaky => self.fails = true,
             FaultKind::Silent => self.silent = true,
             FaultKind::HangAfter => self.hang_after = Some(after),
+            FaultKind::EngineHangsAfter => self.engine_hangs_after = Some(after),
             FaultKind::CutAfter => self.cut_after = Some(after),
             FaultKind::RunnerDiesAfter => self.dies_after = Some(after),
             FaultKind::RunnerDiesBefore => self.dies_before = true,

@@ -14,7 +14,7 @@ use crate::clock;
 use crate::faults::Effects;
 use crate::io::Wire;
 use crate::record::Entry;
-use crate::scheduler::Slot;
+use crate::runner::Slot;
 use crate::script::{Call, Cut, Script, Token};
 
 /// Ollama ends an answer that repeats one token more than 30 times (llm/llama_server.go, August 2026).
@@ -112,7 +112,8 @@ impl Generation {
             if let Some(piece) = self.fault() {
                 return Poll::Ready(piece);
             }
-            if self.start.effects.hang_after == Some(self.taken) {
+            // Nothing wakes it: only the client can end this.
+            if self.start.effects.hang_after == Some(self.taken) || self.slot.user.engine.hung.load(Ordering::Relaxed) {
                 return Poll::Pending;
             }
             let limit = self.start.limit.unwrap_or(u64::MAX);
@@ -145,6 +146,9 @@ impl Generation {
         if effects.dies_before || effects.dies_after == Some(self.taken) {
             engine.dead.store(true, Ordering::Relaxed);
             engine.died.notify_waiters();
+        }
+        if effects.engine_hangs_after == Some(self.taken) {
+            engine.hung.store(true, Ordering::Relaxed);
         }
         if effects.cut_after == Some(self.taken) {
             self.wire.reset();

@@ -28,6 +28,7 @@ mod record;
 mod responses;
 mod routes;
 mod rules;
+mod runner;
 mod scheduler;
 mod script;
 mod server;
@@ -59,6 +60,11 @@ pub struct Options {
     pub keep_alive: Duration,
     /// How long a load takes.
     pub load: Duration,
+    /// How long a request waits for an engine that hangs to say that it lives; Ollama waits twice, 10 s each.
+    pub ping: Duration,
+    /// Bytes of memory on the GPU: a model that does not fit beside the others evicts them, and alone it is held there
+    /// in part. `None` for a machine without a GPU, where only `max_loaded` counts.
+    pub memory: Option<u64>,
     /// Pause before each token.
     pub pace: Duration,
     /// Tokens of an answer, for models that would stop by themselves; `None` for what each model says.
@@ -97,6 +103,8 @@ impl Default for Options {
             context: 4096,
             keep_alive: Duration::from_secs(300),
             load: Duration::ZERO,
+            ping: Duration::from_secs(10),
+            memory: None,
             pace: Duration::ZERO,
             tokens: None,
             calls: 1,

@@ -49,7 +49,7 @@ fn tag(model: &Model) -> Value {
 
 /// Answers GET /api/ps.
 pub(crate) fn ps(call: &Call) -> Reply {
-    let parallel = u64::try_from(call.fake.options.parallel.max(1)).unwrap_or(1);
+    let options = &call.fake.options;
     let models: Vec<Value> = call
         .fake
         .scheduler
@@ -58,11 +58,8 @@ pub(crate) fn ps(call: &Call) -> Reply {
         .map(|running| {
             let model = &running.model;
             let name = model.name.short();
-            let slots = if model.can("embedding") { 1 } else { parallel };
-            // Weights, and for each token of context two numbers per layer and key: about 30 KiB for a small model.
-            let size = model.size + running.context * slots * (model.size / 3200).clamp(1024, 32_768);
-            let vram = if call.fake.options.gpu { size } else { 0 };
-            json!({"name": name, "model": name, "size": size, "digest": model.digest, "details": model.details(),
+            let vram = if options.gpu || options.memory.is_some() { running.vram } else { 0 };
+            json!({"name": name, "model": name, "size": running.size, "digest": model.digest, "details": model.details(),
                 "expires_at": clock::stamp_of(running.expires_at), "size_vram": vram,
                 "context_length": running.context})
         })

@@ -38,6 +38,12 @@ struct Flags {
     /// Milliseconds a load takes.
     #[arg(long, default_value_t = 0)]
     load_ms: u64,
+    /// Milliseconds that each of two pings to an engine that hangs takes.
+    #[arg(long, default_value_t = 10_000)]
+    ping_ms: u64,
+    /// Mebibytes of memory on the GPU; without it there is none and only --max-loaded counts.
+    #[arg(long)]
+    memory_mib: Option<u64>,
     /// Milliseconds before each token.
     #[arg(long, default_value_t = 0)]
     token_ms: u64,
@@ -103,6 +109,8 @@ impl Flags {
             context: self.context,
             keep_alive: Duration::from_secs(self.keep_alive),
             load: Duration::from_millis(self.load_ms),
+            ping: Duration::from_millis(self.ping_ms),
+            memory: self.memory_mib.map(|mebibytes| mebibytes.saturating_mul(1 << 20)),
             pace: Duration::from_millis(self.token_ms),
             tokens: self.tokens,
             calls: self.calls,

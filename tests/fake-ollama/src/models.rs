@@ -123,6 +123,18 @@ impl Model {
         self.capabilities.iter().filter(keep).copied().collect()
     }
 
+    /// Bytes in memory with `slots` times `context` tokens: weights, and for each token two numbers per layer and key,
+    /// about 30 KiB for a small model.
+    pub(crate) fn held(&self, context: u64, slots: usize) -> u64 {
+        let tokens = context.saturating_mul(u64::try_from(slots).unwrap_or(u64::MAX));
+        self.size.saturating_add(tokens.saturating_mul((self.size / 3200).clamp(1024, 32_768)))
+    }
+
+    /// Whether its tokenizer puts a token before every prompt; of the built-in ones, SmolLM2's does not.
+    pub(crate) fn marks_start(&self) -> bool {
+        self.quantization != "Q4_1"
+    }
+
     /// Whether the template leaves a trailing assistant turn open in the prompt.
     pub(crate) fn leaves_open(&self) -> bool {
         self.goes_on && self.template == Template::Go

@@ -125,7 +125,7 @@ async fn answer(
     if render {
         let mut record = json!({"model": ask.model, "created_at": clock::stamp(),
             "message": {"role": "", "content": ""}, "done": false});
-        record["_debug_info"] = json!({"rendered_template": ask.render(model)});
+        record["_debug_info"] = json!({"rendered_template": ask.shortened(model, &fit).render(model)});
         return Ok(ok(&record));
     }
     let mut generation = ask.begin(call, model, user, &fit).await?;

@@ -29,6 +29,12 @@ pub(crate) struct Entry {
     pub(crate) at_ms: u64,
     pub(crate) status: AtomicU16,
     pub(crate) tokens: AtomicU64,
+    /// Tokens of context that its runner has; 0 before it has one.
+    pub(crate) context: AtomicU64,
+    /// Tokens of its prompt as the engine got it.
+    pub(crate) prompt_tokens: AtomicU64,
+    /// A model was loaded for it.
+    pub(crate) began_load: AtomicBool,
     /// The last byte of the answer was handed over.
     pub(crate) answered: AtomicBool,
     /// The connection was gone before the answer was complete.
@@ -47,6 +53,9 @@ impl Entry {
             "at_ms": self.at_ms,
             "status": self.status.load(Ordering::Relaxed),
             "tokens": self.tokens.load(Ordering::Relaxed),
+            "context": self.context.load(Ordering::Relaxed),
+            "prompt_tokens": self.prompt_tokens.load(Ordering::Relaxed),
+            "began_load": self.began_load.load(Ordering::Relaxed),
             "answered": self.answered.load(Ordering::Relaxed),
             "left_early": self.left.load(Ordering::Relaxed),
         })

@@ -6,14 +6,15 @@
 
 use std::collections::BTreeMap;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::clock;
 use crate::models::Model;
+use crate::runner::{Counted, Engine, Tally, User};
 use crate::wishes::Fit;
 
 /// What a request needs before it can run.
@@ -38,25 +39,6 @@ pub(crate) enum NoRunner {
     LoadFailed(String),
 }
 
-/// One engine process. Dies once and stays dead.
-#[derive(Debug)]
-pub(crate) struct Engine {
-    pub(crate) dead: AtomicBool,
-    /// Woken when the engine dies.
-    pub(crate) died: Notify,
-    slots: Arc<Semaphore>,
-}
-
-/// Counts of one model since the start.
-#[derive(Debug, Default)]
-pub(crate) struct Tally {
-    pub(crate) loads: AtomicU64,
-    pub(crate) evictions: AtomicU64,
-    pub(crate) tokens: AtomicU64,
-    pub(crate) in_flight: AtomicU64,
-    pub(crate) queued: AtomicU64,
-}
-
 struct Loaded {
     id: u64,
     model: Arc<Model>,
@@ -64,12 +46,17 @@ struct Loaded {
     engine: Arc<Engine>,
     keep_alive: Duration,
     users: usize,
+    /// Found to hang.
+    given_up: bool,
     /// Told to make room for another model.
     evicted: bool,
     /// Time since 1970 at which /api/ps says it goes.
     expires_at: Duration,
     /// When it goes, while nobody uses it.
     due: Option<Instant>,
+    /// Bytes in memory, and how many of these on the GPU.
+    size: u64,
+    vram: u64,
 }
 
 /// A loaded model as /api/ps tells it.
@@ -77,6 +64,8 @@ pub(crate) struct Running {
     pub(crate) model: Arc<Model>,
     pub(crate) context: u64,
     pub(crate) expires_at: Duration,
+    pub(crate) size: u64,
+    pub(crate) vram: u64,
 }
 
 struct Waiting {
@@ -103,6 +92,10 @@ pub(crate) struct Limits {
     pub(crate) max_loaded: usize,
     pub(crate) max_queue: usize,
     pub(crate) keep_alive: Duration,
+    /// How long a runner that does not answer is asked whether it lives, before it counts as dead.
+    pub(crate) ping: Duration,
+    /// Bytes on the GPU; `None` for a machine without one, where nothing is ever in the way.
+    pub(crate) memory: Option<u64>,
 }
 
 impl Scheduler {
@@ -126,6 +119,7 @@ impl Scheduler {
             return Ok(user);
         }
         let _queued = Counted::up(&self.tally(&need.model), |tally| &tally.queued);
+        self.ping(&need).await;
         let (reply, answer) = oneshot::channel();
         self.pending.try_send(Waiting { need, reply }).map_err(|_| NoRunner::QueueFull)?;
         answer.await.unwrap_or(Err(NoRunner::QueueFull))
@@ -148,7 +142,13 @@ impl Scheduler {
         let mut all: Vec<Running> = self
             .loaded()
             .iter()
-            .map(|one| Running { model: one.model.clone(), context: one.fit.context, expires_at: one.expires_at })
+            .map(|one| Running {
+                model: one.model.clone(),
+                context: one.fit.context,
+                expires_at: one.expires_at,
+                size: one.size,
+                vram: one.vram,
+            })
             .collect();
         all.sort_by_key(|running| std::cmp::Reverse(running.expires_at));
         all
@@ -185,11 +185,15 @@ impl Scheduler {
             if waiting.reply.is_closed() {
                 return;
             }
+            if self.ping(&waiting.need).await {
+                self.give_up(&waiting.need);
+            }
             let mut gone = pin!(self.gone.notified());
             gone.as_mut().enable();
             match self.make_room(&waiting.need) {
                 Room::Joined(user) => return drop(waiting.reply.send(Ok(user))),
                 Room::Free => return self.load(&mut waiting).await,
+                Room::Again => {}
                 // Whoever asks may leave now: the wait for the victim goes on, and so does the wait of all behind.
                 Room::After => gone.await,
             }
@@ -198,6 +202,8 @@ impl Scheduler {
 
     async fn load(self: &Arc<Self>, waiting: &mut Waiting) {
         let need = waiting.need.clone();
+        let tally = self.tally(&need.model);
+        tally.starts.fetch_add(1, Ordering::Relaxed);
         if !need.load_time.is_zero() {
             tokio::select! {
                 () = waiting.reply.closed() => return,
@@ -209,26 +215,58 @@ impl Scheduler {
         if let Some(text) = need.load_fails {
             return drop(reply.send(Err(NoRunner::LoadFailed(text.to_owned()))));
         }
-        let tally = self.tally(&need.model);
         tally.loads.fetch_add(1, Ordering::Relaxed);
-        let slots = if need.model.can("embedding") { 1 } else { self.limits.parallel.max(1) };
-        let engine =
-            Engine { dead: AtomicBool::new(false), died: Notify::new(), slots: Arc::new(Semaphore::new(slots)) };
+        let slots = self.slots(&need.model);
+        let size = need.model.held(need.fit.context, slots);
+        let mut loaded = self.loaded();
         let keep_alive = need.keep_alive.unwrap_or(self.limits.keep_alive);
         let one = Loaded {
             id: self.next_id.fetch_add(1, Ordering::Relaxed),
             model: need.model.clone(),
             fit: need.fit.clone(),
-            engine: Arc::new(engine),
+            engine: Arc::new(Engine::new(slots)),
             keep_alive,
             users: 1,
+            given_up: false,
             evicted: false,
             expires_at: clock::since_1970() + keep_alive,
             due: None,
+            size,
+            // Alone, a model that is larger than the GPU is held there in part.
+            vram: size.min(free(&loaded, self.limits.memory)),
         };
-        let user = User { scheduler: self.clone(), id: one.id, engine: one.engine.clone(), tally };
-        self.loaded().push(one);
+        let user = User { scheduler: self.clone(), id: one.id, is_first: true, engine: one.engine.clone(), tally };
+        loaded.push(one);
+        drop(loaded);
         drop(reply.send(Ok(user)));
+    }
+
+    fn slots(&self, model: &Model) -> usize {
+        if model.can("embedding") { 1 } else { self.limits.parallel.max(1) }
+    }
+
+    /// Asks the runner that would serve `need` whether it lives; true if it does not answer.
+    async fn ping(&self, need: &Need) -> bool {
+        let hangs = self.loaded().iter().any(|one| one.would_serve(need) && one.engine.hung.load(Ordering::Relaxed));
+        if hangs {
+            tokio::time::sleep(self.limits.ping).await;
+        }
+        hangs
+    }
+
+    /// Gives up the runner that would serve `need`. It goes when nobody waits for it any more.
+    fn give_up(&self, need: &Need) {
+        for one in self.loaded().iter_mut().filter(|one| one.would_serve(need)) {
+            one.given_up = true;
+        }
+    }
+
+    /// Whether `need` can be loaded beside all that is loaded: on a GPU, in four fifths of what is free (the fit check
+    /// of Ollama's server/sched.go, August 2026; read, not measured).
+    fn has_room(&self, loaded: &[Loaded], need: &Need) -> bool {
+        let size = need.model.held(need.fit.context, self.slots(&need.model));
+        loaded.len() < self.limits.max_loaded.max(1)
+            && (loaded.is_empty() || size <= free(loaded, self.limits.memory) / 5 * 4)
     }
 
     fn make_room(self: &Arc<Self>, need: &Need) -> Room {
@@ -239,12 +277,15 @@ impl Scheduler {
         let same = loaded.iter().position(|one| one.model.weights == need.model.weights);
         let victim = match same {
             Some(at) => at,
-            None if loaded.len() < self.limits.max_loaded.max(1) => return Room::Free,
-            // The idle one with the shortest keep_alive; if all are busy, the one with the shortest.
-            None => match (0..loaded.len()).min_by_key(|at| (loaded[*at].users > 0, loaded[*at].keep_alive)) {
-                Some(at) => at,
-                None => return Room::Free,
-            },
+            None if self.has_room(&loaded, need) => return Room::Free,
+            // The idle one with the shortest keep_alive; if all are busy, the one with the shortest. Equal ones by file.
+            None => {
+                let rank = |one: &Loaded| (one.users > 0, one.keep_alive, one.model.weights.clone());
+                match (0..loaded.len()).min_by_key(|at| rank(&loaded[*at])) {
+                    Some(at) => at,
+                    None => return Room::Free,
+                }
+            }
         };
         let one = &mut loaded[victim];
         one.keep_alive = Duration::ZERO;
@@ -254,19 +295,15 @@ impl Scheduler {
         if same.is_none() && !std::mem::replace(&mut one.evicted, true) {
             tally.evictions.fetch_add(1, Ordering::Relaxed);
         }
-        if self.drop_if_idle(&mut loaded, id) && (same.is_some() || loaded.len() < self.limits.max_loaded.max(1)) {
-            return Room::Free;
-        }
-        Room::After
+        // Whether there is room enough now is looked at anew: it may take more than one.
+        if self.drop_if_idle(&mut loaded, id) { Room::Again } else { Room::After }
     }
 
     /// Uses a runner that is loaded and fits; a keep_alive given now replaces the one it had.
     fn join(self: &Arc<Self>, need: &Need) -> Option<User> {
         let mut loaded = self.loaded();
-        let one = loaded.iter_mut().find(|one| {
-            let alive = !one.engine.dead.load(Ordering::Relaxed);
-            alive && one.model.weights == need.model.weights && one.fit.serves(&need.fit)
-        })?;
+        let serves = |one: &Loaded| one.would_serve(need) && !one.engine.hung.load(Ordering::Relaxed);
+        let one = loaded.iter_mut().find(|one| serves(one))?;
         one.users += 1;
         one.due = None;
         if let Some(keep_alive) = need.keep_alive {
@@ -275,10 +312,11 @@ impl Scheduler {
             one.expires_at = clock::since_1970() + keep_alive;
         }
         let tally = self.tally(&need.model);
-        Some(User { scheduler: self.clone(), id: one.id, engine: one.engine.clone(), tally })
+        Some(User { scheduler: self.clone(), id: one.id, is_first: false, engine: one.engine.clone(), tally })
     }
 
-    fn leave(&self, id: u64) {
+    /// Ends the hold of one request on runner number `id`.
+    pub(crate) fn leave(&self, id: u64) {
         let mut loaded = self.loaded();
         let Some(one) = loaded.iter_mut().find(|one| one.id == id) else { return };
         one.users = one.users.saturating_sub(1);
@@ -334,60 +372,20 @@ impl Scheduler {
 enum Room {
     Joined(User),
     Free,
+    /// Something went; there may be room now.
+    Again,
     After,
 }
 
-/// A request's hold on a runner: it is not unloaded before this is dropped.
-#[must_use = "the runner may go as soon as this is dropped"]
-pub(crate) struct User {
-    scheduler: Arc<Scheduler>,
-    id: u64,
-    pub(crate) engine: Arc<Engine>,
-    pub(crate) tally: Arc<Tally>,
-}
-
-impl User {
-    /// Waits for a slot of the runner, first come first served.
-    pub(crate) async fn slot(self) -> Slot {
-        let permit = {
-            let _queued = Counted::up(&self.tally, |tally| &tally.queued);
-            // The semaphore is never closed, so this always is a permit.
-            self.engine.slots.clone().acquire_owned().await.ok()
-        };
-        let in_flight = Counted::up(&self.tally, |tally| &tally.in_flight);
-        Slot { _permit: permit, _in_flight: in_flight, user: self }
+impl Loaded {
+    /// Whether it is loaded as `need` wants it, and neither dead nor known to hang.
+    fn would_serve(&self, need: &Need) -> bool {
+        let alive = !self.given_up && !self.engine.dead.load(Ordering::Relaxed);
+        alive && self.model.weights == need.model.weights && self.fit.serves(&need.fit)
     }
 }
 
-impl Drop for User {
-    fn drop(&mut self) {
-        self.scheduler.leave(self.id);
-    }
-}
-
-/// A place in the engine. Given back by dropping it: first the slot, then the hold on the runner.
-#[must_use = "the slot is freed as soon as this is dropped"]
-pub(crate) struct Slot {
-    _permit: Option<OwnedSemaphorePermit>,
-    _in_flight: Counted,
-    pub(crate) user: User,
-}
-
-/// Adds one to a count for as long as it lives.
-struct Counted {
-    tally: Arc<Tally>,
-    which: fn(&Tally) -> &AtomicU64,
-}
-
-impl Counted {
-    fn up(tally: &Arc<Tally>, which: fn(&Tally) -> &AtomicU64) -> Counted {
-        which(tally).fetch_add(1, Ordering::Relaxed);
-        Counted { tally: tally.clone(), which }
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        (self.which)(&self.tally).fetch_sub(1, Ordering::Relaxed);
-    }
+/// Bytes of `memory` that nobody holds.
+fn free(loaded: &[Loaded], memory: Option<u64>) -> u64 {
+    memory.map_or(u64::MAX, |memory| memory.saturating_sub(loaded.iter().map(|one| one.vram).sum()))
 }

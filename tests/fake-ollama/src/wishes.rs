@@ -4,11 +4,16 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use crate::models::Model;
+
 /// Longest keep_alive: 2^63 - 1 nanoseconds, which Ollama uses for "for ever" (a date in the year 2319).
 pub(crate) const FOR_EVER: Duration = Duration::from_nanos(i64::MAX as u64);
 
 /// Smallest context that is ever loaded (num_ctx 0 and -1 end here).
-const SMALLEST_CONTEXT: u64 = 4;
+pub(crate) const SMALLEST_CONTEXT: u64 = 4;
+
+/// Smallest context of a model that sees.
+pub(crate) const SMALLEST_TO_SEE: u64 = 2048;
 
 /// How a model is loaded; a request that needs another value loads the model again.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,14 +37,15 @@ impl Fit {
     }
 
     /// The load that `options` (Modelfile parameters below, the request's own above) lead to.
-    pub(crate) fn of(options: &Map<String, Value>, shift: bool, trained: u64, default: u64, embeds: bool) -> Fit {
+    pub(crate) fn of(options: &Map<String, Value>, shift: bool, model: &Model, default: u64) -> Fit {
         let whole = |key: &str| options.get(key).and_then(number);
         let asked = match whole("num_ctx") {
             Some(asked) => u64::try_from(asked).unwrap_or(0),
             None => default,
         };
-        let context = asked.min(trained).max(SMALLEST_CONTEXT);
-        let automatic = if embeds { asked.min(2048) } else { (context / 8).max(512) };
+        let least = if model.can("vision") { SMALLEST_TO_SEE } else { SMALLEST_CONTEXT };
+        let context = asked.max(least).min(model.trained);
+        let automatic = if model.can("embedding") { asked.min(2048) } else { (context / 8).max(512) };
         Fit {
             context,
             num_batch: whole("num_batch").unwrap_or(i64::try_from(automatic).unwrap_or(i64::MAX)),
@@ -97,9 +103,10 @@ pub(crate) fn check(options: &Map<String, Value>) -> Result<(), String> {
 /// Reads a keep_alive; the error is the text of Ollama's 400.
 pub(crate) fn keep_alive(value: &Value) -> Result<Duration, String> {
     match value {
-        Value::Number(_) => {
-            let seconds = number(value).unwrap_or(0);
-            Ok(u64::try_from(seconds).map_or(FOR_EVER, |s| Duration::from_secs(s).min(FOR_EVER)))
+        Value::Number(seconds) => {
+            // Below zero and beyond what a Duration holds is for ever alike.
+            let span = Duration::try_from_secs_f64(seconds.as_f64().unwrap_or(0.0));
+            Ok(span.unwrap_or(FOR_EVER).min(FOR_EVER))
         }
         Value::String(text) => duration(text),
         Value::Bool(_) => Err("Unsupported type: 'bool'".to_owned()),
@@ -150,7 +157,8 @@ mod tests {
     use serde_json::json;
 
     fn fit(options: &Value, trained: u64, embeds: bool) -> Fit {
-        Fit::of(options.as_object().unwrap(), true, trained, 4096, embeds)
+        let model = crate::models::entry(if embeds { "all-minilm" } else { "tiny" }).unwrap();
+        Fit::of(options.as_object().unwrap(), true, &Model { trained, ..model }, 4096)
     }
 
     #[test]
@@ -192,20 +200,21 @@ mod tests {
 
     #[test]
     fn keep_alive_in_all_spellings() {
-        for (value, seconds) in [
-            (json!(5.5), Ok(5)),
+        for (value, millis) in [
+            (json!(5.5), Ok(5500)),
+            (json!(-0.5), Ok(FOR_EVER.as_millis())),
             (json!(0), Ok(0)),
-            (json!("10m"), Ok(600)),
-            (json!("1h30m"), Ok(5400)),
-            (json!(-1), Ok(FOR_EVER.as_secs())),
-            (json!("-1m"), Ok(FOR_EVER.as_secs())),
+            (json!("10m"), Ok(600_000)),
+            (json!("1h30m"), Ok(5_400_000)),
+            (json!(-1), Ok(FOR_EVER.as_millis())),
+            (json!("-1m"), Ok(FOR_EVER.as_millis())),
             (json!("300"), Err("time: missing unit in duration \"300\"")),
             (json!(""), Err("time: invalid duration \"\"")),
             (json!("abc"), Err("time: invalid duration \"abc\"")),
             (json!(true), Err("Unsupported type: 'bool'")),
         ] {
-            let read = keep_alive(&value).map(|span| span.as_secs());
-            assert_eq!(read, seconds.map_err(str::to_owned), "{value}");
+            let read = keep_alive(&value).map(|span| span.as_millis());
+            assert_eq!(read, millis.map_err(str::to_owned), "{value}");
         }
     }
 

@@ -168,3 +168,70 @@ fn the_program_says_where_it_listens_and_ends_with_its_parent() {
     out.read_to_string(&mut more).unwrap();
     assert_eq!(more, "", "one line is all it prints");
 }
+
+/// Every API whose prompt Ollama fills in, and no other; not streamed it is an answer that says it is not done.
+#[test]
+fn after_31_equal_tokens_an_answer_ends_without_a_word() {
+    for (path, model, ends) in [
+        ("/api/generate", "tiny-rep", true),
+        ("/v1/completions", "tiny-rep", true),
+        ("/api/chat", "tiny-rep3", true),
+        ("/v1/chat/completions", "tiny-rep3", true),
+        ("/v1/messages", "tiny-rep3", true),
+        ("/api/chat", "tiny-rep", false),
+        ("/v1/chat/completions", "tiny-rep", false),
+    ] {
+        let models = vec!["tiny-rep".to_owned(), "tiny-rep3".to_owned()];
+        let server = Server::start(Options { models, ..Options::default() }).unwrap();
+        let body = |stream: bool| {
+            let more = "\"options\":{\"num_predict\":60},\"max_tokens\":60";
+            format!(
+                "{{\"model\":\"{model}\",\"prompt\":\"hi\",\"messages\":[{{\"role\":\"user\",\"content\":\"hi\"}}],\"stream\":{stream},{more}}}"
+            )
+        };
+        let (status, text) = call(&server, "POST", path, &body(true));
+        let last = ["\"done\":true", "[DONE]", "message_stop"].iter().any(|last| text.contains(last));
+        assert_eq!((status, last), (200, !ends), "{path} {model}");
+        assert_eq!(
+            json(&server, "GET", "/_fake/requests", "")[0]["tokens"].as_u64().unwrap() < 40,
+            ends,
+            "{path} {model}"
+        );
+        if path.starts_with("/api") {
+            let whole = json(&server, "POST", path, &body(false));
+            assert_eq!(whole["done"], !ends, "{path} {model}");
+        }
+    }
+}
+
+/// Nobody notices while an answer is on its way; the next request waits for two pings, and loads again.
+#[test]
+fn a_hung_engine_is_noticed_by_the_next_request_only() {
+    let fault = Fault::new(FaultKind::EngineHangsAfter).after(2).times(1);
+    let pace = Duration::from_millis(1);
+    let ping = Duration::from_millis(40);
+    let server = Server::start(Options { faults: vec![fault], pace, ping, parallel: 2, ..Options::default() }).unwrap();
+    let mut hung = begin(&server, "tiny-loop", "");
+    hung.line().unwrap();
+    until(&server, |state| state["tokens"] == 2);
+    // It takes no part in what the server says of itself.
+    assert_eq!(json(&server, "GET", "/api/ps", "")["models"].as_array().unwrap().len(), 1);
+    let next = send(&server, "POST", "/api/generate", &prompt("tiny-loop", ",\"options\":{\"num_predict\":2}"));
+    until(&server, |state| state["queued"] == 1);
+    assert_eq!(json(&server, "GET", "/_fake/state", "")["tokens"], 2, "not one more of it");
+    // The old runner goes when its last client does.
+    drop(hung);
+    let text = head(next).unwrap().body();
+    assert!(text.contains("\"done\":true"), "{text}");
+    let last: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    assert!(last["load_duration"].as_u64().unwrap() >= 2 * 40_000_000, "two pings: {last}");
+    assert_eq!(json(&server, "GET", "/_fake/state", "")["models"]["tiny-loop:latest"]["starts"], 2);
+}
+
+#[test]
+fn an_engine_that_lacks_memory_says_so() {
+    let server = with(Fault::new(FaultKind::LoadLacksMemory).times(1));
+    let (status, body) = call(&server, "POST", "/api/generate", &prompt("tiny", ""));
+    assert!(status == 500 && body.contains("failed to allocate"), "{body}");
+    assert_eq!(call(&server, "POST", "/api/generate", &prompt("tiny", "")).0, 200);
+}
