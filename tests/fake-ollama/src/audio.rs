@@ -3,8 +3,9 @@
 use serde_json::json;
 
 use crate::answer::{Failure, JSON_UTF8, Payload, Reply, reply};
-use crate::ask::{Ask, Message, Prompt, collect};
+use crate::ask::{Ask, collect};
 use crate::fake::Call;
+use crate::prompt::{Message, Prompt};
 use crate::text::json;
 
 /// Answers POST /v1/audio/transcriptions.

@@ -7,11 +7,12 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::answer::{Failure, JSON, JSON_UTF8, Payload, Reply, ok, reply};
-use crate::ask::{Ask, Prompt};
+use crate::ask::Ask;
 use crate::clock;
 use crate::fake::Call;
 use crate::input::{self, EOF, Fields, Go, MISSING, Shape};
 use crate::names::Name;
+use crate::prompt::Prompt;
 use crate::text::{push_string, to_base64};
 use crate::wishes;
 

@@ -23,6 +23,7 @@ mod names;
 mod native;
 mod openai;
 mod peer;
+mod prompt;
 mod pull;
 mod record;
 mod responses;

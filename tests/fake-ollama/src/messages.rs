@@ -6,10 +6,11 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use crate::answer::{EVENTS, Failure, Format, JSON, Payload, Reply, Tongue, reply, uncached};
-use crate::ask::{Ask, Message, Prompt, Think, Whole, collect, first_of};
+use crate::ask::{Ask, Think, Whole, collect, first_of};
 use crate::fake::Call;
 use crate::generation::{Finish, Piece};
 use crate::input::{self, EOF, Fields, Go, Shape};
+use crate::prompt::{Message, Prompt};
 use crate::script::Call as ToolCall;
 use crate::text::{draw_hex, json, push_string};
 

@@ -8,12 +8,13 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use crate::answer::{Failure, Format, JSON_UTF8, NDJSON, Payload, Reply, ok, reply};
-use crate::ask::{Ask, Message, Prompt, Think, Whole, bad_call, collect, died, first_of};
+use crate::ask::{Ask, Think, Whole, bad_call, collect, died, first_of};
 use crate::clock;
 use crate::fake::Call;
 use crate::generation::{Finish, Piece};
 use crate::input::{self, Fields, Go, MISSING, Shape};
 use crate::models::Model;
+use crate::prompt::{Message, Prompt};
 use crate::script::Call as ToolCall;
 use crate::text::{draw_letters, from_base64, push_string};
 use crate::wishes;

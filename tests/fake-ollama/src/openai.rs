@@ -7,12 +7,13 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use crate::answer::{EVENTS, Failure, Format, JSON, Payload, Reply, reply};
-use crate::ask::{Ask, Message, Prompt, Think, Whole, collect, first_of};
+use crate::ask::{Ask, Think, Whole, collect, first_of};
 use crate::clock;
 use crate::fake::Call;
 use crate::generation::{Finish, Piece};
 use crate::input::{self, EOF, Fields, Go, Shape};
 use crate::models::Template;
+use crate::prompt::{Message, Prompt};
 use crate::script::Call as ToolCall;
 use crate::text::{draw, json, push_string};
 

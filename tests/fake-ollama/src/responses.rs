@@ -6,12 +6,13 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use crate::answer::{EVENTS, Failure, Format, JSON, Payload, Reply, Tongue, reply, uncached};
-use crate::ask::{Ask, Message, Prompt, Whole, collect, first_of};
+use crate::ask::{Ask, Whole, collect, first_of};
 use crate::clock;
 use crate::fake::Call;
 use crate::generation::{Finish, Piece};
 use crate::input::{self, EOF, Fields, Go, Shape};
 use crate::openai::{data_url, response_format, think};
+use crate::prompt::{Message, Prompt};
 use crate::script::Call as ToolCall;
 use crate::text::{draw, json, push_string};
 

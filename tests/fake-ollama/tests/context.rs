@@ -1,5 +1,7 @@
 //! Prompts that are longer than the context: what is dropped, what is cut in silence, and what is refused.
 
+#![allow(clippy::unwrap_used, reason = "a test; what fails here fails it")]
+
 mod client;
 
 use client::{call, json};

@@ -1,5 +1,7 @@
 //! How long models stay: the values that keep_alive may have, and that the last one sticks.
 
+#![allow(clippy::unwrap_used, reason = "a test; what fails here fails it")]
+
 mod client;
 
 use client::{begin, call, head, json, loaded, prompt, send, until};
