@@ -233,8 +233,7 @@ mod tests {
         for (dialer, listener) in [(&[1][..], &[1][..]), (&[1], &[2, 1]), (&[2, 1], &[1, 2])] {
             let (here, there) = pipe();
             let (dialer, listener) = (secrets(dialer), secrets(listener));
-            let (here, there) =
-                tokio::join!(knock(here, &dialer, [3; NONCE]), open(there, &listener, [4; NONCE]));
+            let (here, there) = tokio::join!(knock(here, &dialer, [3; NONCE]), open(there, &listener, [4; NONCE]));
             let (mut here, mut there) = (here.unwrap(), there.unwrap());
             assert_eq!(here.prologue, there.prologue);
             let sent: Vec<u8> = (0..3000_u16).map(|number| number.to_be_bytes()[1]).collect();

@@ -78,9 +78,13 @@ mod tests {
     #[test]
     fn the_newest_common_version_is_spoken() {
         let speaks = |min, max| Hello { min, max, ..Hello::default() };
-        for (ours, theirs, agreed) in
-            [((1, 1), (1, 1), Some(1)), ((1, 3), (2, 9), Some(3)), ((1, 2), (3, 4), None), ((2, 2), (1, 1), None), ((1, 1), (0, 0), None)]
-        {
+        for (ours, theirs, agreed) in [
+            ((1, 1), (1, 1), Some(1)),
+            ((1, 3), (2, 9), Some(3)),
+            ((1, 2), (3, 4), None),
+            ((2, 2), (1, 1), None),
+            ((1, 1), (0, 0), None),
+        ] {
             assert_eq!(speaks(ours.0, ours.1).agree(&speaks(theirs.0, theirs.1)), agreed);
         }
     }

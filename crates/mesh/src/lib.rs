@@ -2,14 +2,29 @@
 
 mod base32;
 mod files;
+mod frame;
 mod gate;
 #[cfg(test)]
 mod golden;
 mod hello;
+mod inbox;
 mod key;
+mod links;
+mod peers;
 mod secret;
+mod session;
+mod shared;
+mod tcp;
+mod transport;
 
 pub use files::FileError;
 pub use hello::{Hello, VERSIONS};
+pub use inbox::Events;
 pub use key::{Identity, NodeKey, NotAKey};
+pub use links::MOST_ADDRESSES;
 pub use secret::{FleetSecret, Secrets};
+pub use tcp::{Listen, Mesh, Settings, StartError};
+pub use transport::{
+    Answering, Body, BoxError, Counts, Event, Hint, LONGEST_MESSAGE, Peer, RequestError, Requesting, SendError, Serve,
+    Source, Stray, Transport, Trouble,
+};
