@@ -6,7 +6,7 @@ pub mod network;
 pub mod script;
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -102,7 +102,7 @@ pub struct Machine {
     pub told: Epoch,
     pub alive: Vec<usize>,
     pub states: usize,
-    pub settings: Vec<(String, Option<String>)>,
+    pub settings: BTreeMap<String, String>,
     pub twins: Vec<NodeId>,
 }
 
@@ -151,7 +151,7 @@ impl World {
                 told: Epoch::default(),
                 alive: vec![],
                 states: 0,
-                settings: vec![],
+                settings: BTreeMap::new(),
                 twins: vec![],
             }
         });
@@ -176,7 +176,10 @@ impl World {
     }
 
     pub fn index(&self, id: NodeId) -> usize {
-        self.machines.iter().position(|machine| machine.id == id).unwrap_or_else(|| panic!("an outsider: {}", self.story()))
+        self.machines
+            .iter()
+            .position(|machine| machine.id == id)
+            .unwrap_or_else(|| panic!("an outsider: {}", self.story()))
     }
 
     pub fn story(&self) -> String {
@@ -326,11 +329,8 @@ impl World {
                 if self.rng.one_in(8) {
                     self.tell(to, Input::Heard(from_id));
                 }
-                let message = if self.rng.one_in(64) {
-                    Message::decode(&message.encode()).unwrap()
-                } else {
-                    (*message).clone()
-                };
+                let message =
+                    if self.rng.one_in(64) { Message::decode(&message.encode()).unwrap() } else { (*message).clone() };
                 self.tell(to, Input::Message(from_id, message));
             }
             Event::Closed { node, peer, connection } => {
@@ -387,7 +387,13 @@ impl World {
                 }
                 Output::Redial(peer) => self.redial(node, self.index(peer)),
                 Output::StateOf(..) => self.machines[node].states += 1,
-                Output::SettingChanged(setting) => self.machines[node].settings.push((setting.key, setting.value)),
+                Output::SettingChanged(setting) => {
+                    let settings = &mut self.machines[node].settings;
+                    match setting.value {
+                        Some(value) => drop(settings.insert(setting.key, value)),
+                        None => drop(settings.remove(&setting.key)),
+                    }
+                }
                 Output::SettingRefused { .. } => {}
                 Output::DuplicateIdentity(whose) => self.machines[node].twins.push(whose),
             }
@@ -472,10 +478,20 @@ impl World {
         self.at(arrival, Event::Closed { node: peer, peer: node, connection });
     }
 
+    /// A connection breaks for no reason that either end knows of.
+    pub fn break_connection(&mut self, one: usize, other: usize) {
+        if self.network.is_connected(one, other) {
+            self.hang_up(one, other);
+            self.hang_up(other, one);
+        }
+    }
+
     fn hang_up(&mut self, node: usize, peer: usize) {
         self.network.forget(node, peer, self.now);
         let peer = self.machines[peer].id;
-        self.tell(node, Input::Disconnected(peer));
+        if self.is_up(node) {
+            self.tell(node, Input::Disconnected(peer));
+        }
     }
 
     // Clocks.

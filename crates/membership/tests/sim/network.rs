@@ -4,6 +4,7 @@ use super::{Event, MS, Rng, SECOND, Time};
 
 #[derive(Clone, Debug)]
 pub struct Network {
+    pub name: &'static str,
     /// One way, in microseconds.
     pub least: Time,
     pub most: Time,
@@ -30,8 +31,9 @@ pub struct Network {
 }
 
 impl Network {
-    pub fn new(least: Time, most: Time) -> Network {
+    pub fn new(name: &'static str, least: Time, most: Time) -> Network {
         Network {
+            name,
             least,
             most,
             spike_one_in: 0,
@@ -49,16 +51,22 @@ impl Network {
     }
 
     pub fn wired() -> Network {
-        Network::new(100, MS)
+        Network::new("wired", 100, MS)
     }
 
     pub fn wireless() -> Network {
-        Network { spike_one_in: 50, spike: 300 * MS, loss_one_in: 200, ..Network::new(MS, 30 * MS) }
+        Network { spike_one_in: 50, spike: 300 * MS, loss_one_in: 200, ..Network::new("wireless", MS, 30 * MS) }
     }
 
     /// A house with thick walls.
     pub fn poor() -> Network {
-        Network { spike_one_in: 20, spike: 500 * MS, loss_one_in: 50, overflow_one_in: 100, ..Network::wireless() }
+        Network {
+            spike_one_in: 20,
+            spike: 500 * MS,
+            loss_one_in: 50,
+            overflow_one_in: 100,
+            ..Network::new("poor", MS, 30 * MS)
+        }
     }
 
     pub fn among(self, machines: usize) -> Network {

@@ -10,11 +10,11 @@ use super::{MS, Rng, SECOND, Time, World, percentile};
 
 /// How long each kind of thing took, in microseconds.
 #[derive(Debug, Default)]
-pub struct Times(pub BTreeMap<&'static str, Vec<Time>>);
+pub struct Times(pub BTreeMap<(&'static str, &'static str), Vec<Time>>);
 
 impl Times {
-    fn add(&mut self, what: &'static str, took: Time) {
-        self.0.entry(what).or_default().push(took);
+    fn add(&mut self, what: &'static str, world: &World, took: Time) {
+        self.0.entry((what, world.network.name)).or_default().push(took);
     }
 
     pub fn merge(&mut self, other: Times) {
@@ -23,20 +23,23 @@ impl Times {
         }
     }
 
-    pub fn percentile(&self, what: &str, percent: usize) -> Time {
-        let mut times = self.0.get(what).cloned().unwrap_or_default();
+    pub fn percentile(&self, what: &'static str, network: &'static str, percent: usize) -> Time {
+        let mut times = self.0.get(&(what, network)).cloned().unwrap_or_default();
         times.sort_unstable();
         percentile(&times, percent)
     }
 
     pub fn table(&self) -> String {
-        let mut table = format!("{:<44} {:>7} {:>8} {:>8} {:>8} {:>8}\n", "seconds", "worlds", "p50", "p90", "p99", "max");
-        for (what, times) in &self.0 {
+        let mut table = format!(
+            "{:<44} {:<9} {:>7} {:>7} {:>7} {:>7} {:>7}\n",
+            "seconds", "network", "worlds", "p50", "p90", "p99", "max"
+        );
+        for ((what, network), times) in &self.0 {
             let mut times = times.clone();
             times.sort_unstable();
             let [p50, p90, p99, most] =
                 [50, 90, 99, 100].map(|percent| format!("{:.3}", percentile(&times, percent) as f64 / 1e6));
-            table += &format!("{what:<44} {:>7} {p50:>8} {p90:>8} {p99:>8} {most:>8}\n", times.len());
+            table += &format!("{what:<44} {network:<9} {:>7} {p50:>7} {p90:>7} {p99:>7} {most:>7}\n", times.len());
         }
         table
     }
@@ -94,10 +97,14 @@ impl World {
         let begin = self.now;
         if !self.agrees() && !self.run_until(begin + most, World::agrees) {
             let leaders: Vec<_> = self.machines.iter().map(|machine| (machine.leader, machine.told)).collect();
-            let views: Vec<_> = self.up().iter().map(|node| {
-                let now = self.local(*node);
-                self.machines[*node].core.as_ref().unwrap().view(now)
-            }).collect();
+            let views: Vec<_> = self
+                .up()
+                .iter()
+                .map(|node| {
+                    let now = self.local(*node);
+                    self.machines[*node].core.as_ref().unwrap().view(now)
+                })
+                .collect();
             panic!("no agreement after {} s: {}: {leaders:?}\n{views:#?}", most / SECOND, self.story());
         }
         self.now.max(begin) - begin
@@ -145,8 +152,11 @@ pub fn world_of_equals(seed: u64) -> World {
     world
 }
 
-/// What may happen to a fleet, each with what must come of it.
-pub const STORIES: [(&str, fn(u64) -> Times); 10] = [
+/// Plays one world and says how long things took; what must not happen panics and names the seed.
+pub type Story = fn(u64) -> Times;
+
+/// What may happen to a fleet.
+pub const STORIES: [(&str, Story); 12] = [
     ("boot", boot),
     ("leader dies", leader_dies),
     ("leader goes silent", leader_goes_silent),
@@ -156,6 +166,8 @@ pub const STORIES: [(&str, fn(u64) -> Times); 10] = [
     ("newcomer", newcomer),
     ("partial mesh", partial_mesh),
     ("one-way", one_way),
+    ("blip", blip),
+    ("settings", settings),
     ("churn", churn),
 ];
 
@@ -171,8 +183,8 @@ fn boot_calm(world: &mut World) -> Time {
     let spread = world.rng.pick(&[0, 0, 10 * MS, SECOND, 5 * SECOND]).unwrap();
     start_all(world, spread);
     let took = world.settle(15 * SECOND);
-    // The last leader's size must have come round, and those of two who claimed at once have settled it.
-    world.run(2 * SECOND);
+    // Until all have watched long enough to lead, and two who claimed at once have settled it.
+    world.run(4 * SECOND);
     took
 }
 
@@ -180,13 +192,15 @@ fn boot_calm(world: &mut World) -> Time {
 fn boot(seed: u64) -> Times {
     let mut world = random_world(seed);
     let mut times = Times::default();
-    times.add("boot, all agree", boot_calm(&mut world));
+    let took = boot_calm(&mut world);
+    times.add("boot, all agree", &world, took);
     world.stay_calm(20 * SECOND);
     for node in world.up() {
         world.cut_power(node);
     }
     world.run(SECOND);
-    times.add("boot again, all agree", boot_calm(&mut world));
+    let took = boot_calm(&mut world);
+    times.add("boot again, all agree", &world, took);
     world.stay_calm(5 * SECOND);
     times
 }
@@ -195,7 +209,8 @@ fn boot(seed: u64) -> Times {
 fn succession(world: &mut World, old: usize, most: Time) -> Time {
     let begin = world.now;
     let survivors = world.up();
-    let done = |world: &World| survivors.iter().all(|node| world.machines[*node].leader.is_some_and(|leader| leader != old));
+    let done =
+        |world: &World| survivors.iter().all(|node| world.machines[*node].leader.is_some_and(|leader| leader != old));
     assert!(done(world) || world.run_until(begin + most, done), "no successor: {}", world.story());
     let took = world.now - begin;
     world.settle(5 * SECOND);
@@ -210,7 +225,8 @@ fn leader_dies(seed: u64) -> Times {
     let old = world.leader().unwrap();
     world.kill(old);
     let mut times = Times::default();
-    times.add("leader's process dies, all follow another", succession(&mut world, old, 8 * SECOND));
+    let took = succession(&mut world, old, 8 * SECOND);
+    times.add("leader's process dies, all follow another", &world, took);
     let new = world.leader();
     world.run(3 * SECOND);
     assert_eq!(world.leader(), new, "{}", world.story());
@@ -230,7 +246,8 @@ fn leader_goes_silent(seed: u64) -> Times {
     let old = world.leader().unwrap();
     world.cut_power(old);
     let mut times = Times::default();
-    times.add("leader goes silent, all follow another", succession(&mut world, old, 10 * SECOND));
+    let took = succession(&mut world, old, 10 * SECOND);
+    times.add("leader goes silent, all follow another", &world, took);
     world.run(2 * SECOND);
     world.stay_calm(4 * SECOND);
     times
@@ -242,7 +259,8 @@ fn leader_leaves(seed: u64) -> Times {
     let old = world.leader().unwrap();
     world.leave(old);
     let mut times = Times::default();
-    times.add("leader leaves, all follow another", succession(&mut world, old, 5 * SECOND));
+    let took = succession(&mut world, old, 5 * SECOND);
+    times.add("leader leaves, all follow another", &world, took);
     world.run(2 * SECOND);
     world.stay_calm(4 * SECOND);
     times
@@ -266,7 +284,7 @@ fn partition(seed: u64) -> Times {
     world.rewire(|_, _| true);
     let took = world.settle(10 * SECOND);
     if by_followers.len() == 2 {
-        times.add("healed, all agree", took);
+        times.add("healed, all agree", &world, took);
         if by_followers[0].0 > by_followers[1].0 {
             assert_eq!(world.leader(), Some(by_followers[0].1), "the smaller half won: {}", world.story());
         }
@@ -289,7 +307,8 @@ fn sleep(seed: u64) -> Times {
     let is_told = world.rng.one_in(2);
     world.wake(sleeper, is_told);
     let mut times = Times::default();
-    times.add("woken, all agree", world.settle(10 * SECOND));
+    let took = world.settle(10 * SECOND);
+    times.add("woken, all agree", &world, took);
     if span >= 30 * SECOND && world.machines.len() > 2 {
         assert_eq!(world.leader(), while_asleep, "whoever woke took over: {}", world.story());
     }
@@ -315,7 +334,8 @@ fn newcomer(seed: u64) -> Times {
     world.machines[last].told = world.machines[last].epoch;
     world.start(last);
     let mut times = Times::default();
-    times.add("newcomer follows", world.settle(5 * SECOND));
+    let took = world.settle(5 * SECOND);
+    times.add("newcomer follows", &world, took);
     assert_eq!(world.leader(), leader, "{}", world.story());
     let strays = world.changes[changes..].iter().filter(|change| change.leader != leader).count();
     assert_eq!(strays, 0, "{}", world.story());
@@ -339,10 +359,8 @@ fn partial_mesh(seed: u64) -> Times {
     for at in 1..count {
         passes[order[at - 1]][order[at]] = true;
     }
-    for one in 0..count {
-        for other in 0..count {
-            passes[one][other] |= world.rng.one_in(3);
-        }
+    for passes in passes.iter_mut().flatten() {
+        *passes |= world.rng.one_in(3);
     }
     let changes = world.changes.len();
     world.rewire(|from, to| passes[from][to] || passes[to][from]);
@@ -353,7 +371,8 @@ fn partial_mesh(seed: u64) -> Times {
     let is_well_connected =
         (0..count).all(|one| (0..count).filter(|other| one != *other && world.network.passes[one][*other]).count() > 1);
     if is_well_connected && leader.is_some() {
-        let strays = world.changes[changes..].iter().filter(|change| change.leader.is_some() && change.leader != leader);
+        let strays =
+            world.changes[changes..].iter().filter(|change| change.leader.is_some() && change.leader != leader);
         assert_eq!(strays.count(), 0, "a live leader was replaced: {:?} {}", &world.changes[changes..], world.story());
     }
     world.run(3 * SECOND);
@@ -363,7 +382,8 @@ fn partial_mesh(seed: u64) -> Times {
         world.cut_power(old);
         let begin = world.now;
         world.settle(30 * SECOND);
-        times.add("partial mesh, leader silent, all agree", world.now - begin);
+        let took = world.now - begin;
+        times.add("partial mesh, leader silent, all agree", &world, took);
         world.run(3 * SECOND);
         world.stay_calm(4 * SECOND);
     }
@@ -386,9 +406,76 @@ fn one_way(seed: u64) -> Times {
     world.settle(20 * SECOND);
     world.stay_calm(5 * SECOND);
     world.rewire(|_, _| true);
-    times.add("one way mended, all agree", world.settle(10 * SECOND));
+    let took = world.settle(10 * SECOND);
+    times.add("one way mended, all agree", &world, took);
     world.run(3 * SECOND);
     world.stay_calm(4 * SECOND);
+    times
+}
+
+/// Connections break and come back at once: with a third machine that sees it, nobody but the leader leads.
+fn blip(seed: u64) -> Times {
+    let mut world = world_of_equals(seed);
+    boot_calm(&mut world);
+    let leader = world.leader();
+    let changes = world.changes.len();
+    let count = world.machines.len();
+    for _ in 0..4 {
+        let one = world.rng.below(count as u64) as usize;
+        let other = (one + 1 + world.rng.below(count as u64 - 1) as usize) % count;
+        world.break_connection(one, other);
+        let pause = world.rng.between(1500 * MS, 4 * SECOND);
+        world.run(pause);
+    }
+    if count > 2 {
+        let strays = world.changes[changes..].iter().filter(|change| change.leader != leader);
+        assert_eq!(strays.count(), 0, "{:?} {}", &world.changes[changes..], world.story());
+    }
+    let mut times = Times::default();
+    let took = world.settle(5 * SECOND);
+    times.add("connections blinked, all agree", &world, took);
+    world.run(2 * SECOND);
+    world.stay_calm(4 * SECOND);
+    times
+}
+
+/// What is set on either side of a partition is the same everywhere afterwards; guests get nothing.
+fn settings(seed: u64) -> Times {
+    let mut world = random_world(seed);
+    boot_calm(&mut world);
+    let sides: Vec<bool> = world.machines.iter().map(|_| world.rng.one_in(2)).collect();
+    world.rewire(|from, to| sides[from] == sides[to]);
+    for _ in 0..world.rng.below(12) {
+        let node = world.rng.below(world.machines.len() as u64) as usize;
+        let key = world.rng.pick(&["pin", "allow", "name"]).unwrap().to_owned();
+        let value = world.rng.pick(&[None, Some("one"), Some("two")]).unwrap().map(str::to_owned);
+        world.tell(node, Input::SettingSet { key, value });
+        let pause = world.rng.below(3 * SECOND);
+        world.run(pause);
+    }
+    world.rewire(|_, _| true);
+    let healed = world.now;
+    let is_same = |world: &World| {
+        let members = world.machines.iter().filter(|machine| machine.role != Role::Guest);
+        let mut maps = members.map(|machine| &machine.settings);
+        maps.next().is_none_or(|first| maps.all(|other| other == first))
+    };
+    while !is_same(&world) {
+        assert!(world.now < healed + 30 * SECOND, "settings differ for ever: {}", world.story());
+        world.run(100 * MS);
+    }
+    let mut times = Times::default();
+    let took = world.now - healed;
+    times.add("healed, all have the same settings", &world, took);
+    world.settle(10 * SECOND);
+    // They stay quiet about it: pulses, and a state now and then.
+    let before = world.sent;
+    world.run(20 * SECOND);
+    let pairs = world.machines.len() * (world.machines.len() - 1);
+    assert!(world.sent - before < (pairs * 30) as u64, "{} messages: {}", world.sent - before, world.story());
+    assert!(is_same(&world), "{}", world.story());
+    let guests = world.machines.iter().filter(|machine| machine.role == Role::Guest);
+    assert!(guests.into_iter().all(|guest| guest.settings.is_empty()), "{}", world.story());
     times
 }
 
@@ -428,7 +515,8 @@ fn churn(seed: u64) -> Times {
         }
     }
     let mut times = Times::default();
-    times.add("after churn, all agree", world.settle(20 * SECOND));
+    let took = world.settle(20 * SECOND);
+    times.add("after churn, all agree", &world, took);
     world.run(4 * SECOND);
     world.stay_calm(5 * SECOND);
     times
