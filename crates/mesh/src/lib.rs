@@ -10,6 +10,7 @@ mod hello;
 mod inbox;
 mod key;
 mod links;
+pub mod memory;
 mod peers;
 mod secret;
 mod session;

@@ -115,7 +115,6 @@ struct Missing {
 struct Connection {
     node: NodeKey,
     role: Option<Role>,
-    address: SocketAddr,
     dialled: bool,
     began: Moment,
     up: Option<Moment>,
@@ -181,11 +180,6 @@ impl Links {
             open.closing = true;
             self.orders.push_back(Order::Close { node: open.node, connection: *id });
         }
-    }
-
-    /// Whether `node` may be connected.
-    pub(crate) fn is_allowed(&self, node: NodeKey) -> bool {
-        self.members.contains_key(&node)
     }
 
     /// Takes note of where `node`, if named, or else somebody may be found.
@@ -285,7 +279,7 @@ impl Links {
         }
         self.connections.insert(
             connection,
-            Connection { node, role: Some(role), address, dialled: true, began: now, up: None, closing: false },
+            Connection { node, role: Some(role), dialled: true, began: now, up: None, closing: false },
         );
         Ok(role)
     }
@@ -315,20 +309,14 @@ impl Links {
     }
 
     /// Somebody who dialled us proved to be `node`.
-    pub(crate) fn accepted(
-        &mut self,
-        connection: ConnectionId,
-        node: NodeKey,
-        address: SocketAddr,
-        now: Moment,
-    ) -> Result<(), Unwanted> {
+    pub(crate) fn accepted(&mut self, connection: ConnectionId, node: NodeKey, now: Moment) -> Result<(), Unwanted> {
         if !self.members.contains_key(&node) || self.ending {
             return Err(Unwanted::NotAMember);
         }
         if self.connections.values().filter(|open| open.node == node).count() >= MOST_PER_PEER {
             return Err(Unwanted::TooMany);
         }
-        let open = Connection { node, role: None, address, dialled: false, began: now, up: None, closing: false };
+        let open = Connection { node, role: None, dialled: false, began: now, up: None, closing: false };
         self.connections.insert(connection, open);
         Ok(())
     }
@@ -493,6 +481,11 @@ impl Links {
     /// The next thing to do.
     pub(crate) fn poll_output(&mut self) -> Option<Order> {
         self.orders.pop_front()
+    }
+
+    /// Whether [`Links::poll_output`] would give something.
+    pub(crate) fn has_orders(&self) -> bool {
+        !self.orders.is_empty()
     }
 
     /// The addresses of a member, those that worked last first.

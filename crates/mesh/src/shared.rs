@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -164,6 +165,18 @@ impl Shared {
                     () = &mut deadline => return Err(RequestError::NotConnected),
                 }
             }
+        })
+    }
+
+    /// Writes what is queued, closes everything, and waits until no task is left.
+    pub(crate) fn end(self: Arc<Self>) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(async move {
+            self.links(|links, _| links.end());
+            self.draining.cancel();
+            self.stop.cancelled().await;
+            self.tasks.close();
+            self.tasks.wait().await;
+            self.inbox.end();
         })
     }
 

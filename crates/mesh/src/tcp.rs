@@ -170,15 +170,7 @@ impl Transport for Mesh {
     }
 
     fn stop(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        let shared = self.shared.clone();
-        Box::pin(async move {
-            shared.links(|links, _| links.end());
-            shared.draining.cancel();
-            shared.stop.cancelled().await;
-            shared.tasks.close();
-            shared.tasks.wait().await;
-            shared.inbox.end();
-        })
+        self.shared.clone().end()
     }
 }
 

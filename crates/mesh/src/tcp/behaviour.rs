@@ -133,9 +133,7 @@ impl NetworkBehaviour for Behaviour {
         let (Some(node), Some(address)) = (NodeKey::of(peer), socket_address(from)) else {
             return Err(ConnectionDenied::new(crate::links::Unwanted::NotAMember));
         };
-        self.shared
-            .links(|links, now| links.accepted(connection, node, address, now))
-            .map_err(ConnectionDenied::new)?;
+        self.shared.links(|links, now| links.accepted(connection, node, now)).map_err(ConnectionDenied::new)?;
         self.ends.insert(connection, (address, false));
         Ok(Handler::new(None))
     }

@@ -8,8 +8,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Empty, Full};
+use mesh::memory::Network;
 use mesh::{
-    Answering, Body, Event, Events, FleetSecret, Hint, Identity, Listen, Mesh, NodeKey, Settings, Source, Transport,
+    Answering, Body, Event, Events, FleetSecret, Hint, Identity, Listen, Mesh, NodeKey, Serve, Settings, Source,
+    Transport,
 };
 use proto::{Clock, Moment};
 
@@ -66,19 +68,57 @@ pub(crate) fn secret() -> FleetSecret {
     FleetSecret::from([42; 32])
 }
 
+/// How bytes go between the nodes of a test.
+#[derive(Clone)]
+pub(crate) enum Net {
+    Real,
+    Memory(Network),
+}
+
+impl Net {
+    pub(crate) fn memory() -> Net {
+        Net::Memory(Network::new(7))
+    }
+
+    /// Starts node `number`, which answers requests by `serve`.
+    pub(crate) async fn node(&self, number: u8, serve: impl Serve) -> Node {
+        match self {
+            Net::Real => real(number, secret(), serve).await,
+            Net::Memory(network) => {
+                let (memory, events) = network.start(&identity(number), clock(), Arc::new(serve));
+                Node { key: memory.me(), address: memory.address(), transport: Arc::new(memory), events }
+            }
+        }
+    }
+
+    /// Two nodes that are connected.
+    pub(crate) async fn pair(&self, one: u8, two: u8) -> (Node, Node) {
+        let (mut one, mut two) = (self.node(one, echo).await, self.node(two, echo).await);
+        one.allow(&[&two]);
+        two.allow(&[&one]);
+        one.dial(&two);
+        assert_eq!(one.connected(two.key).await, two.address);
+        assert_eq!(two.connected(one.key).await, one.address);
+        (one, two)
+    }
+}
+
 /// A node with real sockets on loopback, of the fleet with `secret`.
-pub(crate) async fn real(number: u8, secret: FleetSecret, serve: Arc<dyn mesh::Serve>) -> Node {
-    let settings = Settings {
+pub(crate) async fn real(number: u8, secret: FleetSecret, serve: impl Serve) -> Node {
+    let (mesh, events) = Mesh::start(settings(number, secret), Arc::new(serve)).await.unwrap();
+    let address = SocketAddr::from(([127, 0, 0, 1], mesh.port()));
+    Node { key: mesh.me(), transport: Arc::new(mesh), events, address }
+}
+
+pub(crate) fn settings(number: u8, secret: FleetSecret) -> Settings {
+    Settings {
         identity: identity(number),
         secrets: secret.into(),
         port: 0,
         listen: Listen::Loopback,
         clock: clock(),
         features: 0,
-    };
-    let (mesh, events) = Mesh::start(settings, serve).await.unwrap();
-    let address = SocketAddr::from(([127, 0, 0, 1], mesh.port()));
-    Node { key: mesh.me(), transport: Arc::new(mesh), events, address }
+    }
 }
 
 impl Node {
