@@ -6,6 +6,7 @@
 mod answer;
 mod keeping;
 mod shelf;
+mod tokens;
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,6 +17,7 @@ use proto::RequestId;
 pub(crate) use answer::answer;
 pub(crate) use keeping::Keeping;
 use shelf::Shelf;
+pub(crate) use tokens::{count, is_count};
 
 use crate::body::{Received, too_large};
 use crate::budget::Budget;

@@ -1,4 +1,5 @@
 //! Stored Responses and packed bodies, in front of backends that do what a test tells them.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
 #[allow(dead_code, reason = "each test uses its own part")]
 mod scripted;
@@ -252,6 +253,29 @@ async fn what_is_kept_can_be_shown_listed_and_deleted() {
     let (asked, _) = turn(&backend, &house, &next, &said("resp_c", "six")).await;
     assert_eq!(asked["input"].as_array().unwrap().len(), 5);
     house.end(3).await;
+}
+
+#[tokio::test]
+async fn tokens_are_counted_with_those_of_earlier_turns() {
+    let (backend, house) = llama().await;
+    turn(&backend, &house, &json!({ "model": "m", "input": "x".repeat(400) }), &said("resp_a", &"y".repeat(80))).await;
+    let path = "/v1/responses/input_tokens";
+    let mut tokens = Vec::new();
+    for mut request in [json!({}), json!({ "previous_response_id": "resp_a" })] {
+        request["model"] = json!("m");
+        request["input"] = json!("z".repeat(40));
+        let (status, counted) = answer(house.ask(path, &request.to_string()).await).await;
+        assert_eq!((status, &counted["object"]), (200, &json!("response.input_tokens")));
+        tokens.push(counted["input_tokens"].as_u64().unwrap());
+    }
+    // Names of types are counted too.
+    assert!(tokens[0] == 10 && (130..160).contains(&tokens[1]), "{tokens:?}");
+    let unknown = json!({ "model": "m", "input": "z", "previous_response_id": "resp_x" });
+    let (status, error) = answer(house.ask(path, &unknown.to_string()).await).await;
+    assert_eq!((status, &error["error"]["code"]), (400, &json!("previous_response_not_found")));
+    let get = house.send(&format!("GET {path}"), "", b"").await.rest().await;
+    assert!(get.starts_with("HTTP/1.1 404"), "{get}");
+    house.end(4).await;
 }
 
 /// As large as what Codex sends at "hi".
