@@ -7,8 +7,8 @@ use std::sync::Arc;
 use proto::{Api, BackendId, BackendKind, BackendState, Health, ModelName, Moment};
 
 use crate::breaker::Breaker;
-use crate::learning::Learning;
-use crate::patience::Seen;
+use crate::lane::{Lane, is_managed};
+use crate::loads::Loads;
 
 /// Backends without work of which it is remembered what was learnt after they are gone; of more, the longest gone are
 /// forgotten.
@@ -42,25 +42,8 @@ pub(crate) struct Backend {
     pub(crate) light: u32,
     pub(crate) breaker: Breaker,
     pub(crate) lanes: Vec<Lane>,
-}
-
-/// One model of one backend.
-#[derive(Debug)]
-pub(crate) struct Lane {
-    pub(crate) model: ModelName,
-    pub(crate) loaded: bool,
-    /// Requests in flight that hold a slot.
-    pub(crate) working: u32,
-    /// Those of them that only want vectors.
-    pub(crate) embedding: u32,
-    /// Requests in flight that need no slot.
-    pub(crate) light: u32,
-    pub(crate) completed: u64,
-    pub(crate) failed: u64,
-    /// Number of the last grant here, of requests that need a slot and of those that do not; equals take turns by it.
-    pub(crate) granted: [u64; 2],
-    pub(crate) learning: Learning,
-    pub(crate) seen: Seen,
+    /// What goes on there; `None` where loads are not ours.
+    pub(crate) loads: Option<Box<Loads>>,
 }
 
 /// Whether `api` asks for vectors only.
@@ -70,14 +53,16 @@ pub(crate) fn is_embedding(api: Api) -> bool {
 
 impl Backend {
     fn new(state: Arc<BackendState>) -> Backend {
+        let loads = is_managed(state.kind).then(Box::default);
         Backend {
+            loads,
+            lanes: lanes_of(&state),
             state,
             gone_since: None,
             working: 0,
             answering: 0,
             light: 0,
             breaker: Breaker::new(),
-            lanes: Vec::new(),
         }
     }
 
@@ -134,7 +119,7 @@ impl Backend {
     }
 
     /// Takes over what is known of `old`, which had the same name.
-    fn inherit(&mut self, old: Backend) {
+    fn inherit(&mut self, old: Backend, now: Moment) {
         // A version that cannot be asked for at the moment is no change.
         let versions = [&old.state.version, &self.state.version];
         let same = old.state.kind == self.state.kind
@@ -149,40 +134,50 @@ impl Backend {
         if is_back {
             self.breaker.revive(self.answering);
         }
-        for lane in old.lanes {
-            match self.lanes.binary_search_by(|new| new.model.cmp(&lane.model)) {
-                Ok(at) => {
-                    let loaded = self.lanes[at].loaded;
-                    self.lanes[at] = Lane { loaded, ..lane };
-                    if !same {
-                        self.lanes[at].learning = Learning::new();
-                        self.lanes[at].seen = Seen::default();
-                    }
-                }
-                Err(at) if lane.working + lane.light > 0 => {
-                    self.lanes.insert(at, Lane { loaded: false, ..lane });
-                }
-                Err(_) => {}
+        if same && let Some(loads) = &mut self.loads {
+            *loads = old.loads.unwrap_or_default();
+            if old.gone_since.is_some() {
+                loads.forget();
             }
         }
+        let mut by_name = BTreeMap::new();
+        for (at, lane) in self.lanes.iter().enumerate() {
+            lane.names.iter().for_each(|name| _ = by_name.insert(name.clone(), at));
+        }
+        for mut lane in old.lanes {
+            match lane.names.iter().find_map(|name| by_name.get(name)) {
+                Some(&at) => self.lanes[at].inherit(lane, same),
+                None if lane.working + lane.light > 0 => {
+                    lane.orphan();
+                    self.lanes.push(lane);
+                }
+                None => {}
+            }
+        }
+        self.told(false, now);
     }
 }
 
-impl Lane {
-    fn new(model: ModelName, loaded: bool) -> Lane {
-        Lane {
-            model,
-            loaded,
-            working: 0,
-            embedding: 0,
-            light: 0,
-            completed: 0,
-            failed: 0,
-            granted: [0; 2],
-            learning: Learning::new(),
-            seen: Seen::default(),
+/// A lane for each file of weights, sorted by their first names.
+fn lanes_of(state: &BackendState) -> Vec<Lane> {
+    let mut lanes: Vec<Lane> = Vec::new();
+    let mut by_weights: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut by_name: BTreeMap<&ModelName, usize> = BTreeMap::new();
+    for model in &state.models {
+        // Two spellings of one model are one lane, loaded if either is.
+        let known = by_name.get(&model.name).or_else(|| by_weights.get(model.weights.as_deref()?)).copied();
+        let at = known.unwrap_or(lanes.len());
+        by_name.insert(&model.name, at);
+        if let Some(weights) = &model.weights {
+            by_weights.insert(weights, at);
+        }
+        match known {
+            Some(at) => lanes[at].also(Lane::new(model)),
+            None => lanes.push(Lane::new(model)),
         }
     }
+    lanes.sort_by(|a, b| a.names.cmp(&b.names));
+    lanes
 }
 
 impl Fleet {
@@ -221,37 +216,31 @@ impl Fleet {
     /// name. Answers where each lane with work went: old place to new place.
     pub(crate) fn replace(&mut self, states: Vec<Arc<BackendState>>, now: Moment) -> BTreeMap<Place, Place> {
         let mut seen = BTreeSet::new();
-        let mut fresh: Vec<Backend> = states
-            .into_iter()
-            .filter(|state| seen.insert(state.id.clone()))
-            .map(|state| {
-                let mut lanes: Vec<Lane> =
-                    state.models.iter().map(|model| Lane::new(model.name.clone(), model.loaded.is_some())).collect();
-                lanes.sort_by(|a, b| a.model.cmp(&b.model));
-                // Two spellings of one model are one lane, loaded if either is.
-                lanes.dedup_by(|second, first| {
-                    first.loaded |= second.model == first.model && second.loaded;
-                    second.model == first.model
-                });
-                Backend { lanes, ..Backend::new(state) }
-            })
-            .collect();
+        let mut fresh: Vec<Backend> =
+            states.into_iter().filter(|state| seen.insert(state.id.clone())).map(Backend::new).collect();
         let positions: BTreeMap<BackendId, usize> =
             fresh.iter().enumerate().map(|(at, backend)| (backend.state.id.clone(), at)).collect();
 
-        let mut had_work: Vec<(Place, BackendId, ModelName)> = Vec::new();
+        let mut is_known = vec![false; fresh.len()];
+        let mut had_work: Vec<(Place, BackendId, Vec<ModelName>)> = Vec::new();
         let mut gone = Vec::new();
         for (at, mut old) in std::mem::take(&mut self.backends).into_iter().enumerate() {
             for (lane_at, lane) in old.lanes.iter().enumerate().filter(|(_, lane)| lane.working + lane.light > 0) {
-                had_work.push((Place { backend: at, lane: lane_at }, old.state.id.clone(), lane.model.clone()));
+                had_work.push((Place { backend: at, lane: lane_at }, old.state.id.clone(), lane.names.clone()));
             }
             match positions.get(&old.state.id) {
-                Some(&at) => fresh[at].inherit(old),
+                Some(&at) => {
+                    fresh[at].inherit(old, now);
+                    is_known[at] = true;
+                }
                 None => {
                     old.gone_since.get_or_insert(now);
                     gone.push(old);
                 }
             }
+        }
+        for (backend, _) in fresh.iter_mut().zip(is_known).filter(|(_, is_known)| !is_known) {
+            backend.told(true, now);
         }
         gone.sort_by_key(|backend| (backend.load() == 0, Reverse(backend.gone_since)));
         let busy = gone.iter().take_while(|backend| backend.load() > 0).count();
@@ -259,24 +248,29 @@ impl Fleet {
         fresh.append(&mut gone);
         self.backends = fresh;
         self.index();
-        had_work.into_iter().filter_map(|(old, id, model)| Some((old, self.place(&id, &model)?))).collect()
+        had_work.into_iter().filter_map(|(old, id, names)| Some((old, self.place(&id, &names)?))).collect()
     }
 
-    fn place(&self, id: &BackendId, model: &ModelName) -> Option<Place> {
+    /// Where the lane is that has any of `names`: the first of them that has, as in [`Backend::inherit`].
+    fn place(&self, id: &BackendId, names: &[ModelName]) -> Option<Place> {
         let backend = self.backends.iter().position(|backend| backend.state.id == *id)?;
-        let lane = self.backends[backend].lanes.binary_search_by(|lane| lane.model.cmp(model)).ok()?;
+        let lanes = &self.backends[backend].lanes;
+        let lane = names.iter().find_map(|name| lanes.iter().position(|lane| lane.has(name)))?;
         Some(Place { backend, lane })
     }
 
-    fn index(&mut self) {
+    pub(crate) fn index(&mut self) {
         self.by_model.clear();
         self.any_name.clear();
         for (at, backend) in self.backends.iter().enumerate().filter(|(_, backend)| backend.gone_since.is_none()) {
             for (lane_at, lane) in backend.lanes.iter().enumerate() {
-                // A lane that only holds the rest of its work is not offered.
-                if backend.state.model(&lane.model).is_some() {
+                for name in &lane.names {
+                    // A lane that only holds the rest of its work is not offered.
+                    if backend.state.model(name).is_none() || lane.turn.wishes.deleted.contains(name) {
+                        continue;
+                    }
                     let place = Place { backend: at, lane: lane_at };
-                    self.by_model.entry(lane.model.clone()).or_default().push(place);
+                    self.by_model.entry(name.clone()).or_default().push(place);
                     if backend.state.ignores_model_name && backend.state.models.len() == 1 {
                         self.any_name.push(place);
                     }

@@ -31,9 +31,14 @@
 //! ```
 
 mod breaker;
+mod context;
 mod fleet;
 mod job;
+mod lane;
 mod learning;
+mod loading;
+mod loads;
+mod memory;
 mod moving;
 mod pace;
 mod patience;

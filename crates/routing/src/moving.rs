@@ -27,7 +27,7 @@ impl Router {
                     self.stuck += 1;
                     self.wake = [self.wake, again].into_iter().flatten().min();
                 }
-                Standing::Hopeless => self.stuck += 1,
+                Standing::Hopeless | Standing::Refused(_) => self.stuck += 1,
             }
         }
     }

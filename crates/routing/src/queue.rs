@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use proto::{ModelName, Moment};
 
-use crate::Key;
-use crate::standing::{Standing, Want};
+use crate::standing::{Standing, WaitsAt, Want};
+use crate::{KeepAlive, Key, Refusal};
 
 /// A request older than this has every second turn of its domain, so that nobody starves and bursts still let others in.
 const AGED: Duration = Duration::from_secs(30);
@@ -32,6 +32,7 @@ pub(crate) struct Waiting {
     pub(crate) estimated_tokens: u64,
     pub(crate) waited_since: Moment,
     pub(crate) enqueued: Moment,
+    pub(crate) keep_alive: Option<KeepAlive>,
 }
 
 /// All requests that wait. Its bound is kept by the router.
@@ -97,7 +98,7 @@ impl Queue {
     /// What each waiting request wants, and how many want it.
     pub(crate) fn wants(&self) -> impl Iterator<Item = (&Want, usize)> {
         let lines = self.domains.values().flat_map(|domain| &domain.lines);
-        lines.map(|(want, line)| (&**want, line.apps.values().map(BTreeMap::len).sum()))
+        lines.map(|(want, line)| (&**want, line.len()))
     }
 
     pub(crate) fn push(&mut self, key: Key, request: Waiting) {
@@ -186,37 +187,60 @@ impl Queue {
         self.remove(head.key).map(|request| (head.key, request))
     }
 
-    /// Looks how each line stands. Answers whose patience, of `queue_wait`, is at its end, and when to look again.
-    pub(crate) fn lose_patience(
+    /// Looks how each line stands, and tells `waits` of each that waits for a backend whose loads are ours.
+    pub(crate) fn look(
         &mut self,
         now: Moment,
         queue_wait: Duration,
         standing: impl Fn(&Want) -> Standing,
-    ) -> (Vec<Key>, Option<Moment>) {
-        let (mut lost, mut wake) = (Vec::new(), None);
+        mut waits: impl FnMut(&Want, WaitsAt, usize),
+    ) -> Looked {
+        let mut looked = Looked::default();
         for (want, line) in self.domains.values_mut().flat_map(|domain| &mut domain.lines) {
             let again = match standing(want) {
                 Standing::Free { .. } => None,
-                Standing::Busy { again } => {
+                Standing::Busy { again, at } => {
                     line.stranded = None;
+                    if let Some(at) = at {
+                        waits(want, at, line.len());
+                    }
                     again
                 }
                 Standing::Stranded { again } => {
-                    line.strand(now, queue_wait, &mut lost);
+                    line.strand(now, queue_wait, &mut looked.impatient);
                     [again, Some(line.patience_from + queue_wait)].into_iter().flatten().min()
                 }
                 Standing::Hopeless => {
-                    line.strand(now, queue_wait, &mut lost);
+                    line.strand(now, queue_wait, &mut looked.impatient);
                     Some(line.patience_from + queue_wait)
                 }
+                Standing::Refused(refusal) => {
+                    let keys = line.apps.values().flat_map(BTreeMap::values).map(|&(key, _)| key);
+                    looked.refused.extend(keys.map(|key| (key, refusal.clone())));
+                    None
+                }
             };
-            wake = [wake, again].into_iter().flatten().min();
+            looked.wake = [looked.wake, again].into_iter().flatten().min();
         }
-        (lost, wake)
+        looked
     }
 }
 
+/// What came of a look at all lines.
+#[derive(Debug, Default)]
+pub(crate) struct Looked {
+    /// Whose patience is at its end.
+    pub(crate) impatient: Vec<Key>,
+    pub(crate) refused: Vec<(Key, Refusal)>,
+    /// When to look again.
+    pub(crate) wake: Option<Moment>,
+}
+
 impl Line {
+    fn len(&self) -> usize {
+        self.apps.values().map(BTreeMap::len).sum()
+    }
+
     /// No backend is well: whoever has no patience left goes to `lost`.
     fn strand(&mut self, now: Moment, queue_wait: Duration, lost: &mut Vec<Key>) {
         let stranded = *self.stranded.get_or_insert_with(|| {
@@ -253,11 +277,15 @@ mod tests {
             api: Api::OllamaChat,
             excluded: vec![],
             allowance: None,
+            need: crate::context::Need::default(),
         });
         let push = |queue: &mut Queue, key: Key| {
             let app = Some(format!("app {key}").into());
             let (want, waited_since) = (Arc::clone(&want), Moment::default());
-            queue.push(key, Waiting { want, app, estimated_tokens: key, waited_since, enqueued: waited_since });
+            queue.push(
+                key,
+                Waiting { want, app, estimated_tokens: key, waited_since, enqueued: waited_since, keep_alive: None },
+            );
         };
         push(&mut queue, 0);
         for key in 1..1000 {

@@ -7,16 +7,21 @@ use std::time::Duration;
 use proto::{BackendState, ModelName, Moment};
 
 use crate::breaker::Pass;
+use crate::context::Need;
 use crate::fleet::{Fleet, Place, is_embedding};
+use crate::loads::Demands;
 use crate::pace::Pace;
 use crate::patience::{Patience, allowance};
 use crate::queue::{Queue, Waiting};
 use crate::standing::{Choice, Room, Standing, Want};
 use crate::tokens::{Estimate, Tokens};
-use crate::{Ask, Ending, Grant, Input, Key, Output, Refusal, Settings, Verdict};
+use crate::{Ask, Ending, Grant, Input, JobId, KeepAlive, Key, Output, Refusal, Settings, Verdict};
 
 /// Told to clients of backends that are away: most restarts take about that long.
 const COME_BACK: Duration = Duration::from_secs(5);
+
+/// What is granted may change what must be loaded, which may free what can be granted: so often at once.
+const ROUNDS: usize = 4;
 
 /// Places the requests of one machine on its backends.
 ///
@@ -40,6 +45,11 @@ pub struct Router {
     pub(crate) has_freed: bool,
     pub(crate) wake: Option<Moment>,
     pub(crate) is_draining: bool,
+    /// Whether any backend loads, or may have a reason to: then each change may matter to its plan.
+    pub(crate) loads_are_active: bool,
+    /// When plans change by time alone.
+    pub(crate) loads_wake: Option<Moment>,
+    pub(crate) last_job: JobId,
 }
 
 /// A granted request.
@@ -77,6 +87,9 @@ impl Router {
             has_freed: false,
             wake: None,
             is_draining: false,
+            loads_are_active: false,
+            loads_wake: None,
+            last_job: 0,
         }
     }
 
@@ -88,7 +101,11 @@ impl Router {
             Input::FirstContent(key) => self.first_content(key, now),
             Input::Finish(key, ending) => self.finish(key, ending, now),
             Input::Backends(states) => self.replace_backends(states, now),
-            Input::JobEnded { .. } | Input::Memory { .. } | Input::Wish { .. } => {}
+            Input::JobEnded { id, result } => self.job_ended(id, result, now),
+            Input::Memory { backend, free_bytes, total_bytes } => {
+                self.take_memory(backend.as_ref(), free_bytes, total_bytes, now);
+            }
+            Input::Wish { model, backend, wish } => self.wish(&model, backend.as_ref(), wish, now),
             Input::Counted { model, text_bytes, media, prompt_tokens, completion_tokens } => {
                 self.tokens.counted(&model, text_bytes, media, prompt_tokens, completion_tokens);
             }
@@ -99,7 +116,7 @@ impl Router {
 
     /// When [`Router::handle_timeout`] must be called at the latest; `None`: time alone changes nothing.
     pub fn poll_timeout(&self) -> Option<Moment> {
-        [self.wake, self.patience.wake()].into_iter().flatten().min()
+        [self.wake, self.loads_wake, self.patience.wake()].into_iter().flatten().min()
     }
 
     /// Takes in that it is `now`. Calling it too early does no harm.
@@ -124,25 +141,30 @@ impl Router {
         if self.is_draining {
             return self.refuse(key, Refusal::Draining);
         }
-        let Ask { api, models, app, text_bytes, media, max_tokens, excluded, streams, waited_since, .. } = ask;
-        let (mut prompt, mut estimated_tokens) = (0, 0);
-        if let Some(model) = models.first() {
-            prompt = self.tokens.estimate(model, text_bytes, media).tokens;
-            estimated_tokens = prompt.saturating_add(self.tokens.likely_answer(model, max_tokens));
-        }
+        let Ask { api, models, app, text_bytes, media, max_tokens, context_wanted, cuts, .. } = ask;
+        let Ask { keep_alive, excluded, streams, waited_since, .. } = ask;
         if !excluded.is_empty() {
             self.has_freed |= self.patience.resume();
         }
+        let needs = models.first().map(|model| self.tokens.needs(model, text_bytes, media, max_tokens));
+        let (prompt, estimated_tokens) = needs
+            .map_or((0, 0), |needs| (needs.prompt.tokens, needs.prompt.tokens.saturating_add(needs.likely_answer)));
+        let need = needs.filter(|_| api.needs_slot()).map_or(Need::default(), |needs| {
+            let answer = if is_embedding(api) { 0 } else { needs.answer_room };
+            let (prompt, likely) = (needs.prompt.at_most, needs.prompt.tokens);
+            Need { prompt, likely, answer, wanted: context_wanted, cuts }.rounded()
+        });
         let allowance = streams.then(|| allowance(prompt));
-        let want = Arc::new(Want { models, api, excluded, allowance });
+        let want = Arc::new(Want { models, api, excluded, allowance, need });
         match self.fleet.standing(&want, None, now) {
             Standing::Hopeless => self.refuse(key, self.fleet.refusal(&want)),
+            Standing::Refused(refusal) => self.refuse(key, refusal),
             // Nobody is overtaken: who waits and could go now has gone in `settle`, unless only time has passed.
             Standing::Free { model, places } if self.queue.is_empty() => {
-                self.grant(key, want, model, places, now, now);
+                self.grant(key, want, model, places, (now, keep_alive), now);
             }
             _ => {
-                self.queue.push(key, Waiting { want, app, estimated_tokens, waited_since, enqueued: now });
+                self.queue.push(key, Waiting { want, app, estimated_tokens, waited_since, enqueued: now, keep_alive });
                 self.grant_waiting(now);
                 if self.queue.len() > self.settings.queue_size && self.queue.remove(key).is_some() {
                     let waiting = self.queue.len();
@@ -200,6 +222,10 @@ impl Router {
             return;
         };
         self.has_freed = true;
+        lane.turn.used = now;
+        if ending == Ending::Answered {
+            lane.turn.answers.add(now.since(running.granted));
+        }
         lane.working -= 1;
         backend.working -= 1;
         backend.answering -= u32::from(running.has_content);
@@ -219,6 +245,7 @@ impl Router {
     }
 
     fn replace_backends(&mut self, states: Vec<Arc<BackendState>>, now: Moment) {
+        self.loads_are_active = true;
         let moved = self.fleet.replace(states, now);
         self.stuck = 0;
         self.has_freed = true;
@@ -239,26 +266,14 @@ impl Router {
         }
     }
 
-    /// Brings everybody to rest: grants what can be granted, refuses who has waited in vain, moves who is stuck.
+    /// Brings everybody to rest: grants what can be granted, refuses who has waited in vain, loads what is waited for,
+    /// moves who is stuck.
     fn settle(&mut self, now: Moment) {
         self.wake = None;
-        if !self.queue.is_empty() {
-            self.grant_waiting(now);
-            let standing = |want: &Want| self.fleet.standing(want, None, now);
-            let (lost, wake) = self.queue.lose_patience(now, self.settings.queue_wait, standing);
-            self.wake = wake;
-            for key in lost {
-                if let Some(request) = self.queue.remove(key) {
-                    let retry_after = COME_BACK;
-                    self.refuse(
-                        key,
-                        Refusal::Unavailable { model: self.fleet.known_model(&request.want), retry_after },
-                    );
-                }
-            }
-            if self.queue.is_empty() {
-                self.wake = None;
-            }
+        if !self.queue.is_empty() || self.loads_are_active {
+            self.settle_waiting(now);
+        } else {
+            self.loads_wake = None;
         }
         if self.stuck > 0 {
             self.move_stuck(now);
@@ -266,12 +281,50 @@ impl Router {
         self.move_overdue(now);
     }
 
+    fn settle_waiting(&mut self, now: Moment) {
+        for _ in 0..ROUNDS {
+            self.grant_waiting(now);
+            let demands = self.look_at_waiting(now);
+            if !self.plan_loads(&demands, now) || self.queue.is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// Looks how those stand that wait, refuses whose patience is at its end, and answers what they wait for.
+    fn look_at_waiting(&mut self, now: Moment) -> Demands {
+        let mut demands = Demands::new();
+        let fleet = &self.fleet;
+        let looked = self.queue.look(
+            now,
+            self.settings.queue_wait,
+            |want| fleet.standing(want, None, now),
+            |want, at, waiting| demands.entry(at.place).or_default().add(want, at, waiting),
+        );
+        self.wake = looked.wake;
+        for key in looked.impatient {
+            if let Some(request) = self.queue.remove(key) {
+                let model = self.fleet.known_model(&request.want);
+                self.refuse(key, Refusal::Unavailable { model, retry_after: COME_BACK });
+            }
+        }
+        for (key, refusal) in looked.refused {
+            if self.queue.remove(key).is_some() {
+                self.refuse(key, refusal);
+            }
+        }
+        if self.queue.is_empty() {
+            self.wake = None;
+        }
+        demands
+    }
+
     fn grant_waiting(&mut self, now: Moment) {
         loop {
             let has_room = |want: &Want| matches!(self.fleet.standing(want, None, now), Standing::Free { .. });
             let Some((key, request)) = self.queue.next(now, has_room) else { return };
             let Standing::Free { model, places } = self.fleet.standing(&request.want, None, now) else { return };
-            self.grant(key, request.want, model, places, request.enqueued, now);
+            self.grant(key, request.want, model, places, (request.enqueued, request.keep_alive), now);
         }
     }
 
@@ -281,7 +334,7 @@ impl Router {
         want: Arc<Want>,
         model: usize,
         mut places: Vec<Choice>,
-        enqueued: Moment,
+        (enqueued, keep_alive): (Moment, Option<KeepAlive>),
         now: Moment,
     ) {
         let Some(first) = places.first().copied() else { return };
@@ -289,7 +342,7 @@ impl Router {
         places[..ties].rotate_left((self.seed % ties.max(1) as u64) as usize);
         let candidates = places.iter().map(|choice| self.fleet.candidate(choice, want.api)).collect();
 
-        let Choice { place, room } = places[0];
+        let Choice { place, room, context, mut verdict } = places[0];
         self.serial += 1;
         let backend = &mut self.fleet.backends[place.backend];
         let lane = &mut backend.lanes[place.lane];
@@ -305,23 +358,26 @@ impl Router {
             lane.working += 1;
             backend.working += 1;
             lane.embedding += u32::from(is_embedding(want.api));
+            lane.turn.used = now;
+            if let Some(wish) = keep_alive.filter(|_| backend.loads.is_some()) {
+                lane.turn.wishes.keep_alive(wish);
+                self.loads_are_active = true;
+            }
             Some(backend.breaker.enter())
         };
-        let is_watched = pass.is_some() && lane.loaded;
+        let waited = pass.and_then(|_| lane.waited_for_load(enqueued, want.need.whole()));
+        if let (Verdict::Kept, Some((_, true))) = (verdict, waited) {
+            verdict = Verdict::Grown;
+        }
+        let loaded_for = waited.map(|(waited, _)| waited);
+        let is_watched = pass.is_some() && lane.is_loaded();
         let look = want.allowance.filter(|_| is_watched).map(|allowance| now + lane.seen.bound() + allowance);
         if let Some(at) = look {
             self.patience.watch(key, at);
         }
         let queued = now.since(enqueued);
-        let grant = Grant {
-            backend: Arc::clone(&backend.state),
-            model,
-            candidates,
-            queued,
-            context: None,
-            verdict: Verdict::Passed,
-            loaded_for: None,
-        };
+        let state = Arc::clone(&backend.state);
+        let grant = Grant { backend: state, model, candidates, queued, context, verdict, loaded_for };
         let serial = self.serial;
         let running = Running {
             want,

@@ -41,6 +41,16 @@ pub struct Estimate {
     pub is_learnt: bool,
 }
 
+/// Tokens that a request needs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Needs {
+    pub(crate) prompt: Estimate,
+    /// Room for the answer.
+    pub(crate) answer_room: u64,
+    /// Tokens that the answer will probably have, to charge them to an app.
+    pub(crate) likely_answer: u64,
+}
+
 /// What was learnt of all models.
 #[derive(Debug, Default)]
 pub(crate) struct Tokens {
@@ -64,15 +74,7 @@ struct Counts {
 }
 
 /// Nothing is known.
-const UNKNOWN: Counts = Counts {
-    mean: 1.0 / USUAL,
-    high: 1.0 / CAREFUL,
-    media: USUAL_MEDIA,
-    counted: 0,
-    answers: VecDeque::new(),
-    long_answer: None,
-    last: 0,
-};
+static UNKNOWN: Counts = Counts::new();
 
 impl Tokens {
     /// Tokens of a prompt of so many bytes of text and so many images.
@@ -80,21 +82,15 @@ impl Tokens {
         self.models.get(model).unwrap_or(&UNKNOWN).estimate(text_bytes, media)
     }
 
-    /// Tokens of room for the answer to a request that bounds it to `max_tokens`.
-    ///
-    /// Without a bound: what nine of ten answers need. A bound is not a plan (agents bound everything to 32 000), so it
-    /// counts in full only up to twice what long answers have, or 4096.
-    pub(crate) fn answer_room(&self, model: &ModelName, max_tokens: Option<u64>) -> u64 {
-        let long = self.models.get(model).and_then(|counts| counts.long_answer);
-        match max_tokens {
-            Some(bound) => bound.min(long.unwrap_or_default().saturating_mul(2).max(ANSWER_ROOM.1)),
-            None => long.unwrap_or(USUAL_ANSWER).clamp(ANSWER_ROOM.0, ANSWER_ROOM.1),
+    /// What a request to `model` needs, of so many bytes of text and so many images and with that bound on its answer.
+    pub(crate) fn needs(&self, model: &ModelName, text_bytes: u64, media: u32, max_tokens: Option<u64>) -> Needs {
+        let counts = self.models.get(model).unwrap_or(&UNKNOWN);
+        let usual = counts.answer_room(None);
+        Needs {
+            prompt: counts.estimate(text_bytes, media),
+            answer_room: max_tokens.map_or(usual, |bound| counts.answer_room(Some(bound))),
+            likely_answer: usual.min(max_tokens.unwrap_or(u64::MAX)),
         }
-    }
-
-    /// Tokens that an answer will probably have, to charge them to an app.
-    pub(crate) fn likely_answer(&self, model: &ModelName, max_tokens: Option<u64>) -> u64 {
-        self.answer_room(model, None).min(max_tokens.unwrap_or(u64::MAX))
     }
 
     /// A backend counted.
@@ -107,7 +103,7 @@ impl Tokens {
             {
                 self.models.remove(&oldest);
             }
-            self.models.insert(model.clone(), Counts { answers: VecDeque::new(), ..UNKNOWN });
+            self.models.insert(model.clone(), Counts::new());
         }
         if let Some(counts) = self.models.get_mut(model) {
             counts.last = self.serial;
@@ -120,6 +116,29 @@ impl Tokens {
 }
 
 impl Counts {
+    const fn new() -> Counts {
+        Counts {
+            mean: 1.0 / USUAL,
+            high: 1.0 / CAREFUL,
+            media: USUAL_MEDIA,
+            counted: 0,
+            answers: VecDeque::new(),
+            long_answer: None,
+            last: 0,
+        }
+    }
+
+    /// Tokens of room for the answer to a request that bounds it to `max_tokens`.
+    ///
+    /// Without a bound: what nine of ten answers need. A bound is not a plan (agents bound everything to 32 000), so it
+    /// counts in full only up to twice what long answers have, or 4096.
+    fn answer_room(&self, max_tokens: Option<u64>) -> u64 {
+        match max_tokens {
+            Some(bound) => bound.min(self.long_answer.unwrap_or_default().saturating_mul(2).max(ANSWER_ROOM.1)),
+            None => self.long_answer.unwrap_or(USUAL_ANSWER).clamp(ANSWER_ROOM.0, ANSWER_ROOM.1),
+        }
+    }
+
     fn estimate(&self, text_bytes: u64, media: u32) -> Estimate {
         let (bytes, media) = (text_bytes as f64, f64::from(media) * self.media);
         let is_learnt = self.counted >= ENOUGH;
@@ -252,7 +271,7 @@ mod tests {
             (&[1, 1, 1, 1, 1, 1, 1, 1, 1, 700], None, 256),
             (&[700, 1, 1, 1, 1, 1, 1, 1, 700, 700], None, 700),
         ] {
-            assert_eq!(with(answers).answer_room(&name(), bound), room, "{answers:?} {bound:?}");
+            assert_eq!(with(answers).needs(&name(), 0, 0, bound).answer_room, room, "{answers:?} {bound:?}");
         }
     }
 }

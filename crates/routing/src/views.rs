@@ -29,7 +29,7 @@ impl Router {
         let backend = self.fleet.find(backend)?;
         match model {
             Some(model) => {
-                let lane = backend.lanes.iter().find(|lane| lane.model == *model)?;
+                let lane = backend.lanes.iter().find(|lane| lane.has(model))?;
                 Some(backend.slots(lane, None))
             }
             None => {
@@ -56,13 +56,13 @@ impl Router {
                 if pending > 0 || in_flight > 0 || lane.completed > 0 || lane.failed > 0 {
                     views.push(QueueView {
                         backend: backend.state.id.clone(),
-                        model: lane.model.clone(),
+                        model: lane.model().clone(),
                         pending,
                         in_flight,
                         completed: lane.completed,
                         failed: lane.failed,
                         slots: backend.slots(lane, None),
-                        state: if lane.loaded { LaneState::Loaded } else { LaneState::Idle },
+                        state: if lane.is_loaded() { LaneState::Loaded } else { LaneState::Idle },
                         reason: None,
                         eta: None,
                         context: None,

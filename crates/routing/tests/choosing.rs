@@ -148,7 +148,7 @@ fn slots_go_by_what_is_told_or_by_kind() {
         (BackendKind::Vllm, Some(2), 2),
         (BackendKind::Vllm, Some(0), 1),
     ] {
-        let mut bench = Bench::new(vec![backend("a", kind, said, &["m"])]);
+        let mut bench = Bench::new(vec![backend("a", kind, said, &["m*"])]);
         bench.warm(&["m"], 6);
         for model in [None, Some(&ModelName::new("m"))] {
             assert_eq!(bench.router.slots(&id("a"), model), Some(slots), "{kind:?} {said:?}");
@@ -186,7 +186,7 @@ fn what_needs_no_slot_never_waits_for_one() {
 
 #[test]
 fn vectors_take_one_slot_of_an_ollama() {
-    let mut bench = Bench::new(vec![ollama("a", &["m"])]);
+    let mut bench = Bench::new(vec![ollama("a", &["m*"])]);
     bench.warm(&["m"], 2);
     for (key, api) in [(1, Api::OllamaEmbed), (2, Api::OllamaEmbeddings), (3, Api::Embeddings)] {
         let ask = Ask { api, ..ask(&["m"], bench.now) };

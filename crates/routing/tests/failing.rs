@@ -286,7 +286,7 @@ fn what_runs_stays_counted_when_its_backend_goes() {
 #[test]
 fn what_was_learnt_outlives_a_restart_but_not_a_new_version() {
     let learnt = || {
-        let mut bench = Bench::new(vec![ollama("a", &["m"])]);
+        let mut bench = Bench::new(vec![ollama("a", &["m*"])]);
         bench.warm(&["m"], 2);
         bench.arrive(1, &["m"]);
         bench.arrive(2, &["m"]);
@@ -295,7 +295,7 @@ fn what_was_learnt_outlives_a_restart_but_not_a_new_version() {
         bench.finish(2, Ending::Answered);
         bench
     };
-    let a = || ollama("a", &["m"]);
+    let a = || ollama("a", &["m*"]);
     let unversioned = |state: BackendState| BackendState { version: None, ..state };
     let address = Address { host: "elsewhere".to_owned(), port: 1, base_path: String::new() };
     for (name, then, slots) in [
@@ -317,7 +317,7 @@ fn what_was_learnt_outlives_a_restart_but_not_a_new_version() {
 
 #[test]
 fn a_slot_is_learnt_while_somebody_waits() {
-    let mut bench = Bench::new(vec![ollama("a", &["m"])]);
+    let mut bench = Bench::new(vec![ollama("a", &["m*"])]);
     assert_eq!(told_as(bench.arrive(1, &["m"])), "a/0");
     assert_eq!(told_as(bench.arrive(2, &["m"])), "waits", "one that never answered is not tried out");
     bench.handle(Input::FirstContent(1));

@@ -11,8 +11,8 @@ use std::time::Duration;
 use fixture::*;
 use proptest::prelude::*;
 use proptest::sample::Index;
-use proto::{Api, BackendState, Health, Moment};
-use routing::{Ask, Ending, Input, Key, Output, Refusal, Router, Settings};
+use proto::{Api, BackendState, Health, Loaded, Moment};
+use routing::{Ask, Ending, Input, Job, JobFault, JobId, Key, Output, Refusal, Router, Settings};
 
 const QUEUE_SIZE: usize = 12;
 const MODELS: [&str; 4] = ["m", "n", "o", "unknown"];
@@ -28,6 +28,7 @@ enum Step {
     Health(usize, u8),
     Vanish(usize),
     Pass(u64),
+    JobEnds { is_done: bool, is_memory: bool, retry: bool },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -50,6 +51,9 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0usize..3, 0u8..4).prop_map(|(backend, health)| Step::Health(backend, health)),
         1 => (0usize..3).prop_map(Step::Vanish),
         4 => (0u64..40_000).prop_map(Step::Pass),
+        3 => (any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(is_done, is_memory, retry)| {
+            Step::JobEnds { is_done, is_memory, retry }
+        }),
     ]
 }
 
@@ -68,6 +72,9 @@ struct Day {
     loaded_since: BTreeMap<Key, Moment>,
     /// Whether a backend was ever answered, and so may have more than four.
     proven: BTreeSet<String>,
+    /// Jobs that run, and whether they load.
+    jobs: BTreeMap<JobId, (Job, bool)>,
+    memory_ended: bool,
     story: Vec<String>,
 }
 
@@ -87,6 +94,8 @@ impl Day {
             told_to_move: BTreeSet::new(),
             loaded_since: BTreeMap::new(),
             proven: BTreeSet::new(),
+            jobs: BTreeMap::new(),
+            memory_ended: false,
             story: Vec::new(),
         };
         day.tell_backends();
@@ -137,7 +146,13 @@ impl Day {
                     assert!(!self.has_content.contains(&key));
                     assert!(self.told_to_move.insert(key), "once");
                 }
-                Output::Load(job) | Output::Unload(job) => panic!("{job:?}"),
+                Output::Load(job) => {
+                    self.jobs.insert(job.id, (job, true));
+                }
+                Output::Unload(job) => {
+                    assert!(self.memory_ended, "there is room for all, as far as anybody knows");
+                    self.jobs.insert(job.id, (job, false));
+                }
             }
         }
         self.check();
@@ -223,6 +238,10 @@ impl Day {
                 self.states[*backend].1 ^= true;
                 self.tell_backends();
             }
+            Step::JobEnds { is_done, is_memory, retry } => {
+                let fault = JobFault { reason: "no".to_owned(), is_memory: *is_memory, retry: *retry };
+                self.end_job(if *is_done { Ok(()) } else { Err(fault) });
+            }
             Step::Pass(ms) => self.pass(Duration::from_millis(*ms)),
         }
     }
@@ -234,6 +253,20 @@ impl Day {
             self.proven.insert(backend);
         }
         self.handle(Input::Finish(key, ending));
+    }
+
+    fn end_job(&mut self, result: Result<(), JobFault>) {
+        let Some((id, (job, is_load))) = self.jobs.pop_first() else { return };
+        if result.is_ok()
+            && let Some((state, _)) = self.states.iter_mut().find(|(state, _)| state.id == job.backend.id)
+            && let Some(model) = state.models.iter_mut().find(|model| model.id == job.model)
+        {
+            let loaded = Loaded { context: job.context, size: None, size_vram: None, expires_at: None };
+            model.loaded = is_load.then_some(loaded);
+        }
+        self.memory_ended |= result.as_ref().is_err_and(|fault| is_load && fault.is_memory);
+        self.handle(Input::JobEnded { id, result });
+        self.tell_backends();
     }
 
     fn pass(&mut self, span: Duration) {
@@ -257,6 +290,7 @@ impl Day {
         self.tell_backends();
         for _ in 0..200 {
             self.pass(Duration::from_secs(1));
+            self.end_job(Ok(()));
             let keys: Vec<Key> = self.working.keys().copied().collect();
             for key in keys {
                 self.finish(key, Ending::Answered);
