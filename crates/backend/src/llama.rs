@@ -257,8 +257,9 @@ fn of_router(entry: &Value, told: Option<&Told>) -> Option<Model> {
         model.capabilities.push(Capability::Embedding);
     }
     let context = || number(entry.get("meta")?, "n_ctx").or_else(|| told?.context);
-    model.loaded =
-        (status == "loaded").then(|| Loaded { context: context(), size: None, size_vram: None, expires_at: None });
+    // One that sleeps holds its place, wakes up with its next request, and cannot be loaded again (build 10434).
+    let is_held = matches!(status, "loaded" | "sleeping");
+    model.loaded = is_held.then(|| Loaded { context: context(), size: None, size_vram: None, expires_at: None });
     Some(model)
 }
 

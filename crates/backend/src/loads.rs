@@ -158,8 +158,9 @@ impl Handle {
                 kind => Err(by_itself(kind)),
             }
         };
-        let late = |limit: Duration| LoadFault::busy(format!("is not loaded after {} s", limit.as_secs()));
-        let loaded = timeout(self.patience.load, work).await.unwrap_or_else(|_| Err(late(self.patience.load)));
+        let limit = self.patience.load;
+        let late = || LoadFault::busy(format!("is not loaded after {} s", limit.as_secs()));
+        let loaded = timeout(limit, work).await.unwrap_or_else(|_| Err(late()));
         let took = self.clock.now().since(began);
         match &loaded {
             Ok(context) => tracing::info!(backend = %state.id, model, ?context, ?took, "loaded a model"),
@@ -172,17 +173,23 @@ impl Handle {
     /// Unloads `model`, as the backend calls it. One that is not loaded is unloaded.
     ///
     /// A server waits for the end of every answer that the model is giving, also to others. Ends when the server lists
-    /// the model no more and the node was told so, at the latest after [`Patience::unload`]: then the fault says how
-    /// the model is still held, and the order stands, so it may go any time later. Names that share the model's file of
+    /// the model no more and the node was told so, at the latest [`Patience::silence`] after [`Patience::unload`]: then
+    /// the fault says how the model is still held, and the order stands, so it may go any time later. Names that share the model's file of
     /// weights are unloaded with it. May be dropped half-way.
     pub async fn unload(&self, state: &BackendState, model: &str) -> Result<(), LoadFault> {
         let asker = self.asker(state);
         let began = self.clock.now();
-        let gone = match state.kind {
-            BackendKind::Ollama => ollama::unload(&asker, state, model).await,
-            BackendKind::LlamaRouter => router::unload(&asker, model).await,
-            kind => Err(by_itself(kind)),
+        let work = async {
+            match state.kind {
+                BackendKind::Ollama => ollama::unload(&asker, state, model).await,
+                BackendKind::LlamaRouter => router::unload(&asker, model).await,
+                kind => Err(by_itself(kind)),
+            }
         };
+        // An Ollama does not answer the order while it loads this very model.
+        let limit = self.patience.unload.saturating_add(self.patience.silence);
+        let late = || LoadFault::busy(format!("is not unloaded after {} s", limit.as_secs()));
+        let gone = timeout(limit, work).await.unwrap_or_else(|_| Err(late()));
         let took = self.clock.now().since(began);
         match &gone {
             Ok(()) => tracing::info!(backend = %state.id, model, ?took, "unloaded a model"),

@@ -302,3 +302,75 @@ async fn others_load_by_themselves() {
     assert!(fleet.handle().unload(&state, "tiny:latest").await.is_err());
     assert!(fleet.orders().await.is_empty());
 }
+
+#[tokio::test]
+async fn a_gpu_is_given_time_to_free_its_memory() {
+    for (gpu, settle) in [(true, Duration::from_millis(80)), (false, Duration::from_secs(3600))] {
+        let fleet = Fleet::start(Options { gpu, ..Options::default() }).await;
+        let state = fleet.state();
+        let patience = Patience { settle, ..Patience::default() };
+        let handle = fleet.watch.handle.clone().with_patience(patience);
+        handle.load(&state, "tiny:latest", None, false).await.unwrap();
+        let began = common::now();
+        handle.unload(&state, "tiny:latest").await.unwrap();
+        assert!(!gpu || cfg!(target_os = "macos") || common::now().since(began) >= settle);
+    }
+}
+
+/// The order to unload a model that is just loading is not answered before it is loaded.
+#[tokio::test]
+async fn an_order_that_is_not_answered_is_not_waited_for_without_end() {
+    let silent = Fault { path: Some("/api/generate".to_owned()), ..Fault::new(FaultKind::Silent) };
+    let fleet = Fleet::start(with(&[silent])).await;
+    let short = Duration::from_millis(30);
+    let handle =
+        fleet.watch.handle.clone().with_patience(Patience { unload: short, silence: short, ..Patience::default() });
+    let fault = handle.unload(&fleet.state(), "tiny:latest").await.unwrap_err();
+    assert!(fault.is_busy && fault.reason.contains("not unloaded after"), "{fault:?}");
+}
+
+#[tokio::test]
+async fn a_dropped_load_is_killed() {
+    let fleet = Fleet::start(Options { load: Duration::from_secs(600), ..Options::default() }).await;
+    let handle = fleet.handle();
+    let state = fleet.state();
+    let load = handle.load(&state, "tiny:latest", None, false);
+    let wait = |wished: fn(&Value) -> bool| {
+        let fleet = &fleet;
+        async move {
+            while !wished(&fleet.ask("GET", "/_fake/state", "").await) {
+                tokio::task::yield_now().await;
+            }
+        }
+    };
+    tokio::select! {
+        loaded = load => panic!("{loaded:?}"),
+        () = wait(|state| state["models"]["tiny:latest"]["starts"] == 1) => {}
+    }
+    wait(|state| state["queued"] == 0).await;
+    let tallies = fleet.ask("GET", "/_fake/state", "").await;
+    assert_eq!(tallies["models"]["tiny:latest"]["loads"], 0);
+}
+
+/// What was loaded before runs on under the same name, and no order reaches it: it must not be waited for.
+#[tokio::test]
+async fn a_model_that_was_pulled_anew_is_another() {
+    let mut fleet = Fleet::start(Options::default()).await;
+    let stale = fleet.state();
+    let handle = fleet.handle();
+    handle.load(&stale, "tiny:latest", None, false).await.unwrap();
+    fleet.ask("POST", "/api/create", r#"{"model":"tiny","from":"smollm2"}"#).await;
+    let digest = |state: &BackendState| state.model(&proto::ModelName::new("tiny")).unwrap().weights.clone();
+    fleet.watch.handle.refresh(&stale.id);
+    fleet
+        .watch
+        .until("the new weights", |states| digest(&states[0]).is_some_and(|weights| Some(weights) != digest(&stale)))
+        .await;
+    let state = fleet.state();
+    handle.unload(&state, "tiny:latest").await.unwrap();
+    let ps = fleet.ask("GET", "/api/ps", "").await;
+    assert_eq!(ps["models"].as_array().unwrap().len(), 1, "the old one is still there");
+    assert_eq!(fleet.told(), [], "and is no model of anybody");
+    // Also for who has not heard of it yet, the new one can be loaded.
+    assert_eq!(handle.load(&stale, "tiny:latest", Some(8192), false).await.unwrap().context, Some(8192));
+}

@@ -61,7 +61,7 @@ fn a_routers_models_are_read() {
 #[test]
 fn states_of_a_routers_model() {
     for (status, is_loaded) in
-        [("loaded", true), ("loading", false), ("sleeping", false), ("unloaded", false), ("", false)]
+        [("loaded", true), ("loading", false), ("sleeping", true), ("unloaded", false), ("", false)]
     {
         let entry = serde_json::json!({"id": "a", "status": {"value": status}});
         assert_eq!(of_router(&entry, None).unwrap().loaded.is_some(), is_loaded, "{status}");

@@ -40,7 +40,9 @@ pub(super) async fn load(
     let names = Names::of(state, model);
     let mut pauses = asker.pauses(asker.patience.load);
     for _ in 0..LOOKS {
-        if let Some(entry) = listed(asker, &names).await? {
+        // It may have been pulled anew since it was listed: here its name is enough.
+        let entries = running_now(asker).await?;
+        if let Some(entry) = entries.iter().find(|entry| names.are_of(entry) || names.include(entry)) {
             return Ok(entry.loaded.context);
         }
         pauses.wait().await;
@@ -51,41 +53,38 @@ pub(super) async fn load(
 /// Unloads `model` and waits until it is not listed any more.
 pub(super) async fn unload(asker: &Asker, state: &BackendState, model: &str) -> Result<(), LoadFault> {
     let names = Names::of(state, model);
-    let mut asked = model.to_owned();
+    let before = listed(asker, &names).await?;
+    let was_on_gpu = before.is_some_and(|entry| entry.loaded.size_vram.is_some_and(|bytes| bytes > 0));
     let mut pauses = asker.pauses(asker.patience.unload);
-    let mut was_on_gpu = false;
     for look in 0.. {
-        if look % ORDER_EACH == 0 {
-            let body = json!({ "model": asked, "keep_alive": 0, "stream": false });
-            let answer = asker.order("/api/generate", &body, "/api/version").await?;
-            match answer.status {
-                200 => {}
-                404 => match names.another_than(&asked).filter(|_| look == 0) {
-                    // Deleted while it is loaded. Whatever name is left on the same file unloads it, too.
-                    Some(other) => {
-                        asked = other;
-                        let body = json!({ "model": asked, "keep_alive": 0, "stream": false });
-                        asker.order("/api/generate", &body, "/api/version").await?;
-                    }
-                    None => return deleted(asker, &names).await,
-                },
-                status => return Err(refusal(status, answer.json())),
-            }
+        if look % ORDER_EACH == 0 && !order_unload(asker, &names).await? {
+            return deleted(asker, &names).await;
         }
         let Some(entry) = listed(asker, &names).await? else { break };
-        was_on_gpu |= entry.loaded.size_vram.is_some_and(|bytes| bytes > 0);
         if !pauses.wait().await {
-            return Err(LoadFault::busy(format!(
-                "{} and still in use after {} s",
-                held(&entry),
-                pauses.passed().as_secs()
-            )));
+            let passed = pauses.passed().as_secs();
+            return Err(LoadFault::busy(format!("{} and still in use after {passed} s", held(&entry))));
         }
     }
-    if was_on_gpu {
+    // A Mac's GPU uses the memory of all, which comes back with the process.
+    if was_on_gpu && !cfg!(target_os = "macos") {
         sleep(asker.patience.settle).await;
     }
     Ok(())
+}
+
+/// Gives the order by the first name that is on disk; false if none is. Any name on the same file will do.
+async fn order_unload(asker: &Asker, names: &Names) -> Result<bool, LoadFault> {
+    for id in &names.ids {
+        let body = json!({ "model": id, "keep_alive": 0, "stream": false });
+        let answer = asker.order("/api/generate", &body, "/api/version").await?;
+        match answer.status {
+            200 => return Ok(true),
+            404 => {}
+            status => return Err(refusal(status, answer.json())),
+        }
+    }
+    Ok(false)
 }
 
 /// The end of an unload of a model that is not on disk any more.
@@ -105,8 +104,11 @@ fn held(entry: &Running) -> String {
 }
 
 async fn listed(asker: &Asker, names: &Names) -> Result<Option<Running>, LoadFault> {
-    let entries = running(&asker.look("/api/ps").await?).unwrap_or_default();
-    Ok(entries.into_iter().find(|entry| names.are_of(entry)))
+    Ok(running_now(asker).await?.into_iter().find(|entry| names.are_of(entry)))
+}
+
+async fn running_now(asker: &Asker) -> Result<Vec<Running>, LoadFault> {
+    Ok(running(&asker.look("/api/ps").await?).unwrap_or_default())
 }
 
 fn refusal(status: u16, body: Option<Value>) -> LoadFault {
@@ -119,6 +121,7 @@ fn refusal(status: u16, body: Option<Value>) -> LoadFault {
 /// The names that what is loaded may be listed by: it is keyed by the file of weights and listed under whatever name
 /// loaded it.
 struct Names {
+    /// The name that was meant, and then others on the same file.
     ids: Vec<String>,
     names: Vec<ModelName>,
     digests: Vec<String>,
@@ -127,23 +130,28 @@ struct Names {
 impl Names {
     fn of(state: &BackendState, model: &str) -> Names {
         let name = ModelName::new(model);
-        let weights = state.model(&name).and_then(|model| model.weights.as_ref());
-        let is_same = |other: &&Model| other.name == name || (weights.is_some() && other.weights.as_ref() == weights);
-        let same: Vec<&Model> = state.models.iter().filter(is_same).collect();
+        let meant = state.model(&name);
+        let weights = meant.and_then(|model| model.weights.as_ref());
+        let shares = |other: &&Model| other.name != name && weights.is_some() && other.weights.as_ref() == weights;
+        let others: Vec<&Model> = state.models.iter().filter(shares).collect();
+        let all = || meant.into_iter().chain(others.iter().copied());
         Names {
-            ids: same.iter().map(|model| model.id.clone()).collect(),
-            digests: same.iter().filter_map(|model| model.digest.clone()).collect(),
-            names: same.iter().map(|model| model.name.clone()).chain([name]).collect(),
+            digests: all().filter_map(|model| model.digest.clone()).collect(),
+            ids: [model.to_owned()].into_iter().chain(others.iter().map(|other| other.id.clone())).collect(),
+            names: [name.clone()].into_iter().chain(others.iter().map(|other| other.name.clone())).collect(),
         }
     }
 
+    /// Whether `entry` is one of them. One that was pulled anew while it was loaded runs on under its name, but with
+    /// another digest, and no order reaches it.
     fn are_of(&self, entry: &Running) -> bool {
-        entry.name.as_ref().is_some_and(|name| self.names.contains(name))
-            || entry.digest.as_ref().is_some_and(|digest| self.digests.contains(digest))
+        match &entry.digest {
+            Some(digest) if !self.digests.is_empty() => self.digests.contains(digest),
+            _ => self.include(entry),
+        }
     }
 
-    fn another_than(&self, id: &str) -> Option<String> {
-        let name = ModelName::new(id);
-        self.ids.iter().find(|other| ModelName::new(other) != name).cloned()
+    fn include(&self, entry: &Running) -> bool {
+        entry.name.as_ref().is_some_and(|name| self.names.contains(name))
     }
 }

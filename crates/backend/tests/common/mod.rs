@@ -254,7 +254,7 @@ impl Watch {
 }
 
 #[allow(clippy::disallowed_methods, reason = "the real clock of these tests")]
-fn now() -> Moment {
+pub(crate) fn now() -> Moment {
     static START: OnceLock<Instant> = OnceLock::new();
     Moment::at(START.get_or_init(Instant::now).elapsed())
 }
