@@ -12,6 +12,7 @@ mod key;
 mod links;
 pub mod memory;
 mod peers;
+pub mod roster;
 mod secret;
 mod session;
 mod shared;
