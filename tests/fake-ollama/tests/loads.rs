@@ -241,3 +241,26 @@ fn the_log_tells_what_each_request_got() {
     assert_eq!(body["options"]["seed"], 7);
     assert!(requests[0]["prompt_tokens"].as_u64().unwrap() > 0);
 }
+
+/// The head of the line blocks all behind it, also after its client left; and so does a wedge.
+#[test]
+fn a_client_that_leaves_while_it_waits_goes_on_blocking_all_behind_it() {
+    let server = Server::start(Options { parallel: 2, max_loaded: 3, ..narrow() }).unwrap();
+    let mut busy = begin(&server, "tiny-loop", "");
+    let head_of_line = send(&server, "POST", "/api/generate", &prompt("tiny-loop", ",\"options\":{\"num_ctx\":512}"));
+    until(&server, |state| state["queued"] == 1 && state["pending"] == 0);
+    let behind = send(&server, "POST", "/api/generate", &prompt("tiny", ""));
+    until(&server, |state| state["pending"] == 1);
+    drop(head_of_line);
+    until(&server, |state| state["queued"] == 1);
+    for _ in 0..20 {
+        busy = begin(&server, "tiny-loop", "");
+    }
+    assert_eq!(json(&server, "GET", "/_fake/state", "")["pending"], 1, "there is room, and it is not used");
+    call(&server, "POST", "/api/generate", r#"{"model":"tiny-loop","keep_alive":"60s"}"#);
+    drop(busy);
+    let state = until(&server, |state| state["in_flight"] == 0);
+    assert_eq!((&state["pending"], &state["models"]["tiny:latest"]["starts"]), (&1.into(), &0.into()));
+    call(&server, "POST", "/api/generate", r#"{"model":"tiny-loop","keep_alive":0}"#);
+    assert!(head(behind).unwrap().body().contains("\"done\":true"));
+}
