@@ -106,8 +106,21 @@ pub(crate) enum Command {
     Status,
     /// List the models that can be asked for
     Models,
-    /// List the models that are in memory
+    /// List the models that are in memory, or waited for
     Ps,
+    /// Load a model, so that the next request for it need not wait
+    Load {
+        /// Its name
+        model: String,
+        /// Tokens that its context shall hold at least
+        #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u64).range(4..=100_000_000))]
+        context: Option<u64>,
+    },
+    /// Unload a model as soon as nobody uses it
+    Unload {
+        /// Its name
+        model: String,
+    },
     /// List the latest requests
     Traces {
         /// How many, at most 1000

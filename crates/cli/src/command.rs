@@ -2,6 +2,7 @@
 
 mod config;
 mod doctor;
+mod load;
 mod logs;
 mod models;
 mod status;
@@ -40,6 +41,8 @@ pub(crate) fn run(invocation: Invocation, world: &mut World<'_>) -> Result<(), F
         Command::Status => status::status(&door, json, world),
         Command::Models => models::models(&door, json, world),
         Command::Ps => models::ps(&door, json, world),
+        Command::Load { model, context } => load::load(&door, &model, context, json, world),
+        Command::Unload { model } => load::unload(&door, &model, json, world),
         Command::Traces { n } => traces::traces(&door, n, json, world),
         Command::Why { id } => why::why(&door, &id, json, world),
         Command::Config => config::config(&door, &settings, &warnings, json, world),

@@ -7,9 +7,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
-use hyper::header::{ACCEPT, AUTHORIZATION, HOST, SERVER};
-use hyper::{Request, StatusCode};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, SERVER};
+use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use node::settings::Settings;
 use serde_json::Value;
@@ -65,6 +65,20 @@ impl Door {
         })
     }
 
+    /// What Herd answers to `body`, sent to `path`, within `patience`.
+    pub(crate) fn post(&self, path: &str, body: &Value, patience: Duration) -> Result<Value, Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Failure::Failed(format!("no connection can be made: {error}")))?;
+        runtime.block_on(async {
+            let address = self.find().await?;
+            let body = Some(Bytes::from(body.to_string()));
+            let asked = ask(address, path, self.token.as_deref(), body, patience).await;
+            understood(path, &asked.map_err(|silence| self.failed(&silence))?)
+        })
+    }
+
     /// The address where a Herd answers.
     async fn find(&self) -> Result<SocketAddr, Failure> {
         let mut last = Silence::Refused;
@@ -93,7 +107,7 @@ impl Door {
         match silence {
             Silence::Refused => Failure::NotRunning(format!("No Herd is running at {at}. Start it with `herd`.")),
             Silence::ConnectTimedOut => Failure::TimedOut(format!("No connection to {at} within 2 seconds.")),
-            Silence::AnswerTimedOut => Failure::TimedOut(format!("No answer from {at} within 10 seconds.")),
+            Silence::AnswerTimedOut => Failure::TimedOut(format!("No answer from {at} in time.")),
             Silence::TooLarge => Failure::Failed(format!("The answer from {at} is larger than 16 MiB.")),
             Silence::NotHttp => Failure::NotRunning(format!(
                 "No Herd is running at {at}: another program listens there that does not speak HTTP."
@@ -150,24 +164,47 @@ async fn who_answers(address: SocketAddr, version: &Answer) -> String {
 }
 
 async fn fetch(address: SocketAddr, path: &str, token: Option<&str>) -> Result<Answer, Silence> {
+    ask(address, path, token, None, ANSWER_WITHIN).await
+}
+
+/// Sends `body`, where there is one, to `path`, and waits for the answer at most for `patience`.
+async fn ask(
+    address: SocketAddr,
+    path: &str,
+    token: Option<&str>,
+    body: Option<Bytes>,
+    patience: Duration,
+) -> Result<Answer, Silence> {
     let stream = match tokio::time::timeout(CONNECT_WITHIN, TcpStream::connect(address)).await {
         Err(_) => return Err(Silence::ConnectTimedOut),
         Ok(Err(_)) => return Err(Silence::Refused),
         Ok(Ok(stream)) => stream,
     };
-    tokio::time::timeout(ANSWER_WITHIN, exchange(stream, address, path, token))
+    tokio::time::timeout(patience, exchange(stream, address, path, token, body))
         .await
         .unwrap_or(Err(Silence::AnswerTimedOut))
 }
 
-async fn exchange(stream: TcpStream, address: SocketAddr, path: &str, token: Option<&str>) -> Result<Answer, Silence> {
+async fn exchange(
+    stream: TcpStream,
+    address: SocketAddr,
+    path: &str,
+    token: Option<&str>,
+    body: Option<Bytes>,
+) -> Result<Answer, Silence> {
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|_| Silence::NotHttp)?;
-    let mut request = Request::get(path).header(HOST, address.to_string()).header(ACCEPT, "application/json");
+    let method = if body.is_some() { Method::POST } else { Method::GET };
+    let mut request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(HOST, address.to_string())
+        .header(ACCEPT, "application/json")
+        .header(CONTENT_TYPE, "application/json");
     if let Some(token) = token {
         request = request.header(AUTHORIZATION, format!("Bearer {token}"));
     }
-    let request = request.body(Empty::<Bytes>::new()).map_err(|_| Silence::NotHttp)?;
+    let request = request.body(Full::new(body.unwrap_or_default())).map_err(|_| Silence::NotHttp)?;
     let answered = async move {
         let response = sender.send_request(request).await.map_err(|_| Silence::NotHttp)?;
         let status = response.status();

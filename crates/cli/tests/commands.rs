@@ -177,13 +177,33 @@ fn models_are_listed() {
     golden("models-empty", &FakeDoor::herd(&[("/fleet/models", 200, json!([]))]), "herd models");
 }
 
+/// A model with what goes on there; `work` is what it works on and what waits.
+fn lane(mut model: Value, state: &str, work: [u32; 2], reason: Value) -> Value {
+    let more = json!({
+        "state": state, "in_flight": work[0], "waiting": work[1], "slots": 4, "reason": reason, "eta_s": null,
+    });
+    model.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    model
+}
+
 #[test]
 fn loaded_models_are_listed_with_their_memory() {
     let loaded = |expires: Value| json!({"context": 8192, "size": 3_000_000_000_u64, "size_vram": 1_500_000_000, "expires_at": expires});
     let list = json!([
-        model("llama3.2:3b", loaded(json!("2026-03-04T05:10:37.5+00:00"))),
-        model("forever", loaded(json!("2318-06-14T05:10:37Z"))),
-        model("llama-server's", json!({"context": 4096, "size": null, "size_vram": null, "expires_at": null})),
+        lane(model("llama3.2:3b", loaded(json!("2026-03-04T05:10:37.5+00:00"))), "draining", [2, 0], Value::Null),
+        lane(model("forever", loaded(json!("2318-06-14T05:10:37Z"))), "loaded", [0, 0], Value::Null),
+        lane(
+            model("llama-server's", json!({"context": 4096, "size": null, "size_vram": null, "expires_at": null})),
+            "loaded",
+            [4, 3],
+            json!("all its slots are in use"),
+        ),
+        lane(
+            model("qwen3:8b", Value::Null),
+            "waiting",
+            [0, 1],
+            json!("waiting for llama3.2:3b to finish 2 answers, then loads, ready in about 9 s"),
+        ),
     ]);
     golden("ps", &FakeDoor::herd(&[("/fleet/ps", 200, list)]), "herd ps");
     golden("ps-empty", &FakeDoor::herd(&[("/fleet/ps", 200, json!([]))]), "herd ps");

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use proto::KeepAlive;
+use bytes::Bytes;
+use proto::{Api, KeepAlive};
 
-use crate::{Cause, Failure};
+use crate::heartbeat::rfc3339;
+use crate::{Cause, Failure, json_string};
 
 /// The longest stay that is told from "for ever": as long as Go's durations go.
 const MOST: f64 = 9_223_372_036.0;
@@ -33,6 +35,18 @@ pub fn keep_alive(value: &[u8]) -> Result<Option<KeepAlive>, Failure> {
         0.0 => KeepAlive::Unload,
         seconds => KeepAlive::For(Duration::from_secs_f64(seconds)),
     }))
+}
+
+/// Ollama's answer to an empty prompt with `keep_alive: 0`, at `unix_ms` milliseconds since 1970: `model` is unloaded.
+/// `client` is `/api/chat` or `/api/generate`.
+pub fn unloaded(client: Api, model: &str, unix_ms: u64) -> Bytes {
+    let empty = match client {
+        Api::OllamaChat => r#""message":{"role":"assistant","content":""}"#,
+        _ => r#""response":"""#,
+    };
+    let (model, at) = (json_string(model), rfc3339(unix_ms));
+    let rest = format!(r#","created_at":"{at}",{empty},"done":true,"done_reason":"unload"}}"#);
+    [b"{\"model\":", &model[..], rest.as_bytes()].concat().into()
 }
 
 /// Seconds of a duration as Go's `time.ParseDuration` reads it. The error is in its words.
@@ -103,6 +117,15 @@ mod tests {
         ] {
             assert_eq!(keep_alive(value.as_bytes()), Ok(wish), "{value}");
         }
+    }
+
+    #[test]
+    fn an_unload_is_told_as_ollama_tells_it() {
+        let chat = r#"{"model":"a\"b","created_at":"1970-01-01T00:00:00.000Z","message":{"role":"assistant","content":""},"done":true,"done_reason":"unload"}"#;
+        assert_eq!(unloaded(Api::OllamaChat, "a\"b", 0), chat);
+        let generate =
+            r#"{"model":"m","created_at":"1970-01-01T00:00:00.000Z","response":"","done":true,"done_reason":"unload"}"#;
+        assert_eq!(unloaded(Api::OllamaGenerate, "m", 0), generate);
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub use error_text::{error_text, reshape_error};
 pub use failure::{Cause, Failure};
 pub use fields::fields_markdown;
 pub use heartbeat::{heartbeat, stream_content_type};
-pub use keep_alive::keep_alive;
+pub use keep_alive::{keep_alive, unloaded};
 pub use multipart::{boundary, multipart_model};
 pub use request::{
     Expect, ForcedTool, RenamedTool, Target, Translated, served, translate, translate_for, upstream, way,

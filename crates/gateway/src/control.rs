@@ -1,5 +1,6 @@
-//! The control routes: what people, scripts and the dashboard read. All of them only read; whatever will change
-//! something needs the control token.
+//! The control routes: what people, scripts and the dashboard read, and what they change.
+
+mod change;
 
 use std::sync::{Arc, Weak};
 
@@ -67,6 +68,7 @@ pub(crate) fn router(door: Weak<Door>) -> axum::Router {
             "/dashboard/api/apps",
             get(|door: Shared, Query(range): Query<Range>| show(door, View::Apps(range.days.unwrap_or(7).min(366)))),
         )
+        .merge(change::routes())
         .route("/metrics", get(metrics))
         .route("/openapi.json", get(|| async { ([(header::CONTENT_TYPE, "application/json")], OPENAPI) }))
         .fallback(|| async { error(StatusCode::NOT_FOUND, "there is nothing at this path") })
@@ -154,7 +156,7 @@ mod tests {
     fn every_route_is_described() {
         let document: serde_json::Value = serde_json::from_str(OPENAPI).unwrap();
         let paths = document["paths"].as_object().unwrap();
-        let source = include_str!("control.rs");
+        let source = [include_str!("control.rs"), include_str!("control/change.rs")].concat();
         for line in source.lines().filter_map(|line| line.trim().strip_prefix(".route(\"")) {
             let path = line.split('"').next().unwrap();
             assert!(path == "/openapi.json" || paths.contains_key(path), "{path} is not in openapi.json");

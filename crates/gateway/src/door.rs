@@ -32,7 +32,7 @@ use crate::record::Record;
 use crate::reply::{self, Reply};
 use crate::stored::{self, Responses};
 use crate::upstream::Pool;
-use crate::{control, counting, manage};
+use crate::{control, counting, manage, unloading};
 
 /// What the door will hold at most.
 #[derive(Clone, Debug)]
@@ -161,6 +161,11 @@ impl Door {
 
     pub(crate) fn listings(&self) -> Arc<Listings> {
         self.listings.load_full()
+    }
+
+    /// Milliseconds since 1970.
+    pub(crate) fn unix_ms(&self) -> u64 {
+        self.clock.unix_ms()
     }
 
     fn new_id(&self) -> (RequestId, u64) {
@@ -300,6 +305,10 @@ impl Worker {
             (&Method::OPTIONS, _) if from_page.is_some() => reply::empty(StatusCode::NO_CONTENT),
             (&Method::POST, Some(api)) => self.infer(api, request, id, unix_ms, ends.peer).await,
             (_, Some(api)) => not_allowed("POST", api.dialect()),
+            (&Method::POST, None) if stored::is_count(path) => {
+                let record = self.record(Api::Responses, id, unix_ms, ends.peer);
+                stored::count(&self, request, record).await
+            }
             (_, None) => self.answer_other(request, zone).await,
         };
         if let Some(asked) = from_page {
@@ -317,6 +326,13 @@ impl Worker {
         response
     }
 
+    fn record(&self, api: Api, id: RequestId, unix_ms: u64, peer: SocketAddr) -> Box<Record> {
+        let Door { fleet, metrics, clock, .. } = &*self.door;
+        let mut record = Record::new(fleet.clone(), metrics.clone(), *clock, id, unix_ms, api);
+        record.trace_mut().client_ip = peer.ip().to_canonical().to_string();
+        record
+    }
+
     async fn infer(
         self: &Arc<Worker>,
         api: Api,
@@ -327,8 +343,7 @@ impl Worker {
     ) -> Response<Reply> {
         let door = &self.door;
         let (parts, body) = request.into_parts();
-        let mut record = Record::new(door.fleet.clone(), door.metrics.clone(), door.clock, id, unix_ms, api);
-        record.trace_mut().client_ip = peer.ip().to_canonical().to_string();
+        let record = self.record(api, id, unix_ms, peer);
         let mut exchange = match Exchange::read(self.clone(), api, parts, body, record).await {
             Ok(exchange) => exchange,
             Err(refused) => {
@@ -344,6 +359,9 @@ impl Worker {
         {
             exchange.record.end(Outcome::Completed, 200, None);
             return reply::full(StatusCode::OK, "application/json; charset=utf-8", shown);
+        }
+        if let Some(unloaded) = unloading::answer(self, api, &mut exchange).await {
+            return unloaded;
         }
         if api == Api::CountTokens
             && let Some(counted) = counting::answer(self, &mut exchange)

@@ -188,6 +188,11 @@ impl Exchange {
         })
     }
 
+    /// How long the client wishes the model to stay.
+    pub(crate) fn keep_alive(&self) -> Option<KeepAlive> {
+        self.keep_alive
+    }
+
     /// The models asked for, in order of preference.
     pub(crate) fn models(&self) -> &[ModelName] {
         &self.models

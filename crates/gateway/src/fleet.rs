@@ -29,6 +29,8 @@ pub trait Fleet: Send + Sync + 'static {
     /// The model that answers for `asked`, a name of Anthropic's own (`claude-…`), where no backend has one of that name;
     /// `None` where there is none.
     fn stand_in(&self, asked: &str) -> Option<Arc<str>>;
+    /// Changes something, and answers with JSON when it is done. May be dropped: what was begun goes on.
+    fn change(&self, change: Change) -> ChangeFuture;
     /// What people and scripts are shown, as JSON.
     fn view(&self, view: View) -> ViewFuture;
     /// Numbers for `/metrics`.
@@ -222,6 +224,40 @@ pub enum View {
 
 /// A view, on its way.
 pub type ViewFuture = Pin<Box<dyn Future<Output = Result<Bytes, ViewError>> + Send>>;
+
+/// Something to be changed, by the owner or by a client that manages models itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Have a model in memory, with at least this context in tokens.
+    Load {
+        /// The model.
+        model: ModelName,
+        /// Tokens.
+        context: Option<u64>,
+    },
+    /// Have a model out of memory as soon as nobody uses it.
+    Unload {
+        /// The model.
+        model: ModelName,
+    },
+}
+
+/// A change, on its way.
+pub type ChangeFuture = Pin<Box<dyn Future<Output = Result<Bytes, ChangeError>> + Send>>;
+
+/// Why nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeError {
+    /// There is no such thing, or none that Herd can change.
+    #[error("{0}")]
+    NotFound(String),
+    /// It takes too long; it may still happen.
+    #[error("{0}")]
+    TimedOut(String),
+    /// It went wrong.
+    #[error("{0}")]
+    Failed(String),
+}
 
 /// Why there is nothing to show.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -23,8 +23,12 @@ mod record;
 mod reply;
 mod stored;
 mod told;
+mod unloading;
 mod upstream;
 mod verdict;
 
 pub use door::{Door, Limits, Protection, Settings, Worker};
-pub use fleet::{Ask, Count, Ending, Fleet, Gauges, Placing, Slot, Ticket, Verdict, View, ViewError, ViewFuture};
+pub use fleet::{
+    Ask, Change, ChangeError, ChangeFuture, Count, Ending, Fleet, Gauges, Placing, Slot, Ticket, Verdict, View,
+    ViewError, ViewFuture,
+};

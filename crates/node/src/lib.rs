@@ -4,11 +4,13 @@
 
 mod backends;
 mod bind;
+mod changes;
 mod clock;
 mod doctor;
 mod files;
-pub mod loads;
-mod logging;
+mod lanes;
+mod loads;
+pub mod logging;
 mod placing;
 mod refusal;
 mod run;

@@ -149,6 +149,11 @@ impl Placer {
         self.tell(state, Input::Finish(key, ending));
     }
 
+    /// Somebody wishes that `model` were in memory, or were not.
+    pub(crate) fn wish(&self, model: ModelName, wish: routing::Wish) {
+        self.tell(self.lock(), Input::Wish { model, backend: None, wish });
+    }
+
     /// A load or unload has ended.
     pub(crate) fn job_ended(&self, id: routing::JobId, result: Result<(), routing::JobFault>) {
         self.tell(self.lock(), Input::JobEnded { id, result });

@@ -7,7 +7,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use backend::{Handle, Watcher};
-use gateway::{Ask, Count, Door, Ending, Fleet, Gauges, Limits, Placing, Protection, View, ViewError, ViewFuture};
+use gateway::{
+    Ask, Change, ChangeFuture, Count, Door, Ending, Fleet, Gauges, Limits, Placing, Protection, View, ViewError,
+    ViewFuture,
+};
 use proto::{Api, BackendId, BackendState, Clock, ModelName, Moment, Outcome, Trace};
 use store::Store;
 use tokio::net::TcpListener;
@@ -40,7 +43,9 @@ pub(crate) struct Node {
     pub(crate) stopping: CancellationToken,
     pub(crate) cores: usize,
     pub(crate) open_files: Option<u64>,
-    me: std::sync::Weak<Node>,
+    /// Told when something about the backends has changed.
+    pub(crate) news: tokio::sync::watch::Sender<()>,
+    pub(crate) me: std::sync::Weak<Node>,
 }
 
 /// Runs this machine's node until it is told to stop. Blocks; makes its own threads and waits for all of them.
@@ -99,6 +104,7 @@ async fn serve(
     let (orders, ordered) = tokio::sync::mpsc::unbounded_channel();
     let placer = Placer::new(queue, seed, clock, orders);
     let known = Arc::new(ArcSwap::from_pointee(Vec::new()));
+    let seen = tokio::sync::watch::Sender::new(());
     let stand_in = Arc::new(ArcSwap::from_pointee(None));
     let stopping = CancellationToken::new();
     // The door needs the node, and the news of backends need the door.
@@ -137,6 +143,7 @@ async fn serve(
         stopping: stopping.clone(),
         cores,
         open_files,
+        news: seen.clone(),
         me: me.clone(),
     });
     let door = Door::new(node.clone(), door_settings, clock, seed);
@@ -170,6 +177,7 @@ async fn serve(
                         stand_in.store(Arc::new(routing::stand_in(&backends).map(Arc::from)));
                         door.backends_changed(&backends);
                         placer.backends(backends);
+                        seen.send_replace(());
                     }
                 }
             }
@@ -352,6 +360,10 @@ impl Fleet for Node {
         let fits = |name: &str| name == "*" || name == "default" || asked.contains(name);
         let named = self.settings.anthropic_models.iter().find(|(name, _)| fits(name));
         named.map(|(_, model)| Arc::from(model.as_str())).or_else(|| (**self.stand_in.load()).clone())
+    }
+
+    fn change(&self, change: Change) -> ChangeFuture {
+        self.begin(change)
     }
 
     fn view(&self, view: View) -> ViewFuture {

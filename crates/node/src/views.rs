@@ -12,8 +12,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use store::{ReadError, Store};
 
-use crate::doctor;
 use crate::run::Node;
+use crate::{doctor, lanes};
 
 impl Node {
     /// Answers what needs no disk; the rest is `None`.
@@ -23,8 +23,11 @@ impl Node {
             View::Status => json_of(&self.status(&backends)),
             View::FleetStatus => json_of(&self.fleet_status(&backends)),
             View::FleetQueue => json_of(&self.fleet_queue(&backends)),
-            View::Models => json_of(&self.models(&backends, false)),
-            View::Loaded => json_of(&self.models(&backends, true)),
+            View::Models => json_of(&self.models(&backends)),
+            View::Loaded => {
+                let queues = self.placer.look(Router::queue_by_model);
+                json_of(&lanes::lanes(&self.settings.node_name, &backends, &queues))
+            }
             View::Config => json_of(&self.settings.table()),
             View::Doctor => json_of(&doctor::checks(&doctor::Facts {
                 backends: &backends,
@@ -73,14 +76,13 @@ impl Node {
         ShareView { state: "on".to_owned(), reason, until: None }
     }
 
-    fn models(&self, backends: &[Arc<BackendState>], only_loaded: bool) -> Vec<ModelView> {
+    fn models(&self, backends: &[Arc<BackendState>]) -> Vec<ModelView> {
         let name = &self.settings.node_name;
         backends
             .iter()
             .filter(|backend| backend.health.is_up())
             .flat_map(|backend| {
-                let shown = backend.models.iter().filter(move |model| !only_loaded || model.loaded.is_some());
-                shown.map(move |model| ModelView::new(name, backend.id.as_str(), model))
+                backend.models.iter().map(move |model| ModelView::new(name, backend.id.as_str(), model))
             })
             .collect()
     }
@@ -161,6 +163,9 @@ impl Node {
                     "node_id": name, "backend": row.backend.as_str(), "model": shown, "pending": row.pending,
                     "in_flight": row.in_flight, "completed": row.completed, "failed": row.failed,
                     "concurrency": row.slots, "max_concurrent": row.slots, "request_type": "text",
+                    "state": lanes::word(row.state), "context": row.context,
+                    "reason": row.reason.as_ref().map(|reason| lanes::sentence(reason, row.eta)),
+                    "eta_s": row.eta.map(|eta| eta.as_secs_f64()),
                 }),
             );
         }

@@ -141,6 +141,26 @@ impl ModelView {
     }
 }
 
+/// A row of `GET /fleet/ps` and `herd ps --json`: a model that is in memory, on its way there, or waited for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LaneView {
+    /// The model and where it is.
+    #[serde(flatten)]
+    pub model: ModelView,
+    /// `loaded`, `loading`, `draining` or `waiting`.
+    pub state: String,
+    /// Requests that it works on.
+    pub in_flight: u32,
+    /// Requests that wait for it.
+    pub waiting: u32,
+    /// Requests that it works on at once, where known.
+    pub slots: Option<u32>,
+    /// Why requests wait, in a few words.
+    pub reason: Option<String>,
+    /// When the first of them is likely to begin, in seconds.
+    pub eta_s: Option<f64>,
+}
+
 /// A row of `GET /dashboard/api/traces` (the documented keys, then ours) and of `herd traces --json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TraceView {

@@ -1,12 +1,12 @@
 //! `herd models` and `herd ps`: what can be asked for, and what of it is in memory.
 
-use proto::view::ModelView;
+use proto::view::{LaneView, ModelView};
 
 use super::{lines, typed};
 use crate::World;
 use crate::door::Door;
 use crate::failure::Failure;
-use crate::show::{Align, Table, bytes, date_time, span_s, tokens};
+use crate::show::{Align, Table, bytes, clean, date_time, span_s, tokens};
 
 pub(super) fn models(door: &Door, json: bool, world: &mut World<'_>) -> Result<(), Failure> {
     let answer = door.get("/fleet/models")?;
@@ -53,33 +53,44 @@ pub(super) fn ps(door: &Door, json: bool, world: &mut World<'_>) -> Result<(), F
     if json {
         return lines(world, &answer);
     }
-    let models: Vec<ModelView> = typed(answer)?;
-    if models.is_empty() {
+    let lanes: Vec<LaneView> = typed(answer)?;
+    if lanes.is_empty() {
         return Ok(writeln!(world.out, "No model is in memory; the first request for one loads it.")?);
     }
     use Align::{Left, Right};
     let mut table = Table::new(&[
         ("MODEL", Left),
+        ("STATE", Left),
+        ("WORK", Right),
+        ("WAIT", Right),
         ("MEMORY", Right),
         ("ON GPU", Right),
         ("CONTEXT", Right),
         ("STAYS", Left),
         ("BACKEND", Left),
+        ("", Left),
     ]);
-    for model in &models {
-        let Some(loaded) = &model.loaded else { continue };
-        let on_gpu = match (loaded.size_vram, loaded.size) {
-            (Some(vram), Some(size)) if size > 0 => format!("{:.0}%", 100.0 * vram.min(size) as f64 / size as f64),
-            (Some(vram), _) => bytes(vram),
-            (None, _) => String::new(),
+    for lane in &lanes {
+        let loaded = lane.model.loaded.as_ref();
+        let on_gpu = match loaded.map(|loaded| (loaded.size_vram, loaded.size)) {
+            Some((Some(vram), Some(size))) if size > 0 => {
+                format!("{:.0}%", 100.0 * vram.min(size) as f64 / size as f64)
+            }
+            Some((Some(vram), _)) => bytes(vram),
+            _ => String::new(),
         };
+        let of = lane.slots.map_or_else(String::new, |slots| format!("/{slots}"));
         table.row([
-            model.name.clone(),
-            loaded.size.map_or_else(String::new, bytes),
+            lane.model.name.clone(),
+            lane.state.clone(),
+            format!("{}{of}", lane.in_flight),
+            if lane.waiting > 0 { lane.waiting.to_string() } else { String::new() },
+            loaded.and_then(|loaded| loaded.size).map_or_else(String::new, bytes),
             on_gpu,
-            loaded.context.map_or_else(String::new, tokens),
-            loaded.expires_at.as_deref().map_or_else(String::new, |at| stays(at, world)),
-            model.backend.clone(),
+            loaded.and_then(|loaded| loaded.context).map_or_else(String::new, tokens),
+            loaded.and_then(|loaded| loaded.expires_at.as_deref()).map_or_else(String::new, |at| stays(at, world)),
+            lane.model.backend.clone(),
+            lane.reason.as_deref().map(clean).unwrap_or_default(),
         ]);
     }
     let text = table.text("", world.paint());

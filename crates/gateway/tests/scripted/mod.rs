@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use dialect::{Cause, Failure};
 use gateway::{
-    Ask, Count, Door, Ending, Fleet, Gauges, Limits, Placing, Protection, Settings, Slot, Ticket, Verdict, View,
-    ViewError, ViewFuture,
+    Ask, Change, ChangeError, ChangeFuture, Count, Door, Ending, Fleet, Gauges, Limits, Placing, Protection, Settings,
+    Slot, Ticket, Verdict, View, ViewError, ViewFuture,
 };
 use proto::{
     Address, Api, ApiSet, BackendId, BackendKind, BackendState, Clock, Health, Link, ModelName, Moment, Trace,
@@ -79,6 +79,10 @@ impl Fleet for Fixed {
 
     fn stand_in(&self, _: &str) -> Option<Arc<str>> {
         Some("stand-in".into())
+    }
+
+    fn change(&self, _: Change) -> ChangeFuture {
+        Box::pin(std::future::ready(Err(ChangeError::NotFound("nothing to change".to_owned()))))
     }
 
     fn view(&self, _: View) -> ViewFuture {

@@ -1,0 +1,90 @@
+//! Changes that somebody asks for: models to load and to unload.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use gateway::{Change, ChangeError, ChangeFuture};
+use proto::{BackendKind, ModelName};
+use routing::{WaitReason, Wish};
+use serde_json::json;
+
+use crate::run::Node;
+
+/// How long somebody waits for a model; the load itself goes on.
+const LONGEST: Duration = Duration::from_secs(600);
+/// Between two looks at a model that is waited for. News of backends come sooner.
+const LOOK: Duration = Duration::from_millis(200);
+
+impl Node {
+    /// Begins `change`; the future tells when it is done.
+    pub(crate) fn begin(&self, change: Change) -> ChangeFuture {
+        let (model, wish) = match change {
+            Change::Load { model, context } => (model, Wish::Load { context }),
+            Change::Unload { model } => (model, Wish::Unload),
+        };
+        let Some(me) = self.me.upgrade() else {
+            return failed(ChangeError::Failed("Herd is stopping on this machine".to_owned()));
+        };
+        let backends = self.backends.load();
+        let mut holders = backends.iter().filter(|backend| backend.model(&model).is_some()).peekable();
+        if holders.peek().is_none() {
+            return failed(ChangeError::NotFound(format!("no backend has model `{model}`")));
+        }
+        if !holders.any(|backend| loads_by_order(backend.kind)) {
+            return failed(ChangeError::NotFound(format!(
+                "the backends of model `{model}` load and unload by themselves"
+            )));
+        }
+        let is_load = matches!(wish, Wish::Load { .. });
+        self.placer.wish(model.clone(), wish);
+        Box::pin(async move {
+            tokio::time::timeout(LONGEST, me.until_done(&model, is_load)).await.unwrap_or_else(|_| {
+                let state = if is_load { "loaded" } else { "unloaded" };
+                Err(ChangeError::TimedOut(format!(
+                    "model `{model}` is not {state} after 10 minutes; it may still come"
+                )))
+            })
+        })
+    }
+
+    async fn until_done(&self, model: &ModelName, is_load: bool) -> Result<Bytes, ChangeError> {
+        let mut news = self.news.subscribe();
+        loop {
+            let loaded = self.backends.load().iter().find_map(|backend| {
+                let known = backend.model(model).filter(|_| loads_by_order(backend.kind))?;
+                Some((backend.id.clone(), known.id.clone(), known.loaded.clone()?))
+            });
+            let failure = self.placer.look(|router| {
+                router.queue_by_model().into_iter().filter(|row| row.model == *model).find_map(|row| match row.reason {
+                    Some(WaitReason::Failed { reason }) => Some(reason),
+                    _ => None,
+                })
+            });
+            match (loaded, is_load) {
+                (Some((backend, name, loaded)), true) => {
+                    let json = json!({ "model": name, "backend": backend.as_str(), "context": loaded.context });
+                    return Ok(json.to_string().into());
+                }
+                (None, false) => return Ok(json!({ "model": model.as_str() }).to_string().into()),
+                (None, true) if failure.is_some() => {
+                    let why = failure.unwrap_or_default();
+                    return Err(ChangeError::Failed(format!("model `{model}` could not be loaded: {why}")));
+                }
+                _ => {}
+            }
+            tokio::select! {
+                _ = news.changed() => {}
+                () = tokio::time::sleep(LOOK) => {}
+            }
+        }
+    }
+}
+
+/// Whether backends of that kind load and unload when they are told to.
+fn loads_by_order(kind: BackendKind) -> bool {
+    matches!(kind, BackendKind::Ollama | BackendKind::LlamaRouter)
+}
+
+fn failed(error: ChangeError) -> ChangeFuture {
+    Box::pin(std::future::ready(Err(error)))
+}
