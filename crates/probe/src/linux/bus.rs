@@ -1,7 +1,7 @@
 //! Connections to a message bus, for asking for one number (D-Bus specification 0.42, "Authentication Protocol").
 //!
 //! Small on purpose: two questions each few seconds are worth no library with threads of its own. Calls block for at
-//! most [`PATIENCE`] per read; whatever the other side sends, messages are bounded and nothing panics.
+//! most the patience given per read; whatever the other side sends, messages are bounded and nothing panics.
 
 use std::ffi::OsString;
 use std::io::{self, Read as _, Write as _};
@@ -11,9 +11,6 @@ use std::os::unix::net::{SocketAddr, UnixStream};
 use std::time::Duration;
 
 use super::wire::{Call, Order, Value, header, message, value};
-
-/// How long one read or write may take. Services answer in well under a millisecond.
-const PATIENCE: Duration = Duration::from_millis(250);
 
 /// Bytes of a message's header fields or body; more breaks the connection.
 const MOST_BYTES: usize = 64 * 1024;
@@ -44,12 +41,12 @@ impl From<io::Error> for Refusal {
 }
 
 impl Bus {
-    /// Connects to the first of the addresses that is a socket here.
-    pub(super) fn connect(address: &str) -> Result<Bus, Refusal> {
+    /// Connects to the first of the addresses that is a socket here. Each read and write may take `patience`.
+    pub(super) fn connect(address: &str, patience: Duration) -> Result<Bus, Refusal> {
         let address = address.split(';').find_map(socket).ok_or_else(|| broken("no address of a socket"))?;
         let stream = UnixStream::connect_addr(&address)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(patience))?;
+        stream.set_write_timeout(Some(patience))?;
         let mut bus = Bus { stream, serial: 0 };
         bus.authenticate()?;
         bus.ask(&Call {

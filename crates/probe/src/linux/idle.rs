@@ -12,6 +12,9 @@ use super::x11::Display;
 use crate::Roots;
 use crate::sense::IdleSense;
 
+/// How long a bus may take. Services answer in well under a millisecond; on a machine that is worked hard, later.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 pub(super) struct Idle {
     session: Line,
     system: Line,
@@ -22,9 +25,13 @@ pub(super) struct Idle {
 
 impl Idle {
     pub(super) fn new(roots: &Roots) -> Idle {
+        Idle::patient(PATIENCE, roots)
+    }
+
+    pub(super) fn patient(patience: Duration, roots: &Roots) -> Idle {
         Idle {
-            session: Line::new(roots.session_bus.clone()),
-            system: Line::new(roots.system_bus.clone()),
+            session: Line { address: roots.session_bus.clone(), patience, bus: None },
+            system: Line { address: roots.system_bus.clone(), patience, bus: None },
             display: roots.display.as_deref().map(Display::new),
             hint_is_kept: false,
         }
@@ -81,17 +88,14 @@ fn manager(property: &str) -> Call<'static> {
 /// A bus that is connected to when it is first needed, and again after it was lost.
 struct Line {
     address: Option<String>,
+    patience: Duration,
     bus: Option<Bus>,
 }
 
 impl Line {
-    fn new(address: Option<String>) -> Line {
-        Line { address, bus: None }
-    }
-
     fn ask(&mut self, call: &Call<'_>) -> Option<Value> {
         if self.bus.is_none() {
-            self.bus = Some(Bus::connect(self.address.as_deref()?).ok()?);
+            self.bus = Some(Bus::connect(self.address.as_deref()?, self.patience).ok()?);
         }
         match self.bus.as_mut()?.ask(call) {
             Ok(value) => Some(value),

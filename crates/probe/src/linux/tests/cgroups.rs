@@ -98,6 +98,6 @@ fn load_is_of_the_time_that_the_container_may_use() {
     // A limit of nothing or of nonsense is none.
     for text in ["0 100000", "100000 0", "100000", "x y", "", "-1 100000"] {
         tree.file("sys/fs/cgroup/cpu.max", text);
-        assert_eq!(tree.prober().sample().cpu.unwrap().limit, None, "{text:?}");
+        assert_eq!(tree.prober().sample().cpu.and_then(|cpu| cpu.limit), None, "{text:?}");
     }
 }

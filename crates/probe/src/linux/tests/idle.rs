@@ -3,10 +3,13 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::linux::bus::Bus;
 use crate::linux::idle::Idle;
 use crate::sense::IdleSense as _;
 use crate::{Roots, sense};
@@ -14,21 +17,25 @@ use crate::{Roots, sense};
 /// What the service answers to a call, told by the call's bytes: the types and the bytes of the answer, or an error.
 type Answer = fn(&[u8], u32) -> Option<(&'static str, Vec<u8>)>;
 
-/// Serves connections until the socket is gone. The count given to `answer` is that of calls before it.
+/// Longer than any answer takes on a machine that is busy with other tests.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Serves connections for as long as the test runs. `answer` is told how many calls came before.
 fn bus(directory: &Path, answer: Answer) -> String {
     let path = directory.join("bus");
     let listener = UnixListener::bind(&path).unwrap();
     std::thread::spawn(move || {
-        let mut calls = 0;
+        let calls = Arc::new(AtomicU32::new(0));
         while let Ok((stream, _)) = listener.accept() {
+            let calls = Arc::clone(&calls);
             // A client that hangs up ends its connection, not the bus.
-            let _ = serve(stream, answer, &mut calls);
+            std::thread::spawn(move || drop(serve(stream, answer, &calls)));
         }
     });
     format!("unix:path={}", path.display())
 }
 
-fn serve(stream: UnixStream, answer: Answer, calls: &mut u32) -> std::io::Result<()> {
+fn serve(stream: UnixStream, answer: Answer, calls: &AtomicU32) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut writer = stream;
     let mut line = Vec::new();
@@ -51,10 +58,8 @@ fn serve(stream: UnixStream, answer: Answer, calls: &mut u32) -> std::io::Result
             writer.write_all(&message(2, word(8), "s", b"\x04\0\0\0:1.2\0"))?;
             continue;
         }
-        let reply = answer(&rest, *calls);
-        *calls += 1;
-        match reply {
-            Some((signature, body)) if signature == "garbage" => writer.write_all(&body)?,
+        match answer(&rest, calls.fetch_add(1, Ordering::Relaxed)) {
+            Some(("garbage", body)) => writer.write_all(&body)?,
             Some((signature, body)) => writer.write_all(&message(2, word(8), signature, &body))?,
             None => writer.write_all(&message(3, word(8), "", &[]))?,
         }
@@ -83,7 +88,10 @@ fn says(call: &[u8], name: &str) -> bool {
 
 fn idle(session_bus: Option<String>, system_bus: Option<String>) -> Idle {
     let system = "/nowhere".into();
-    Idle::new(&Roots { system, places: Vec::new(), session_bus, system_bus, display: None, nvidia: false })
+    Idle::patient(
+        PATIENCE,
+        &Roots { system, places: Vec::new(), session_bus, system_bus, display: None, nvidia: false },
+    )
 }
 
 fn now_us() -> u64 {
@@ -172,4 +180,14 @@ fn a_lost_bus_is_connected_to_again() {
     let mut idle: Box<dyn sense::IdleSense> = Box::new(idle(Some(address), None));
     assert_eq!(idle.idle(), None);
     assert_eq!(idle.idle(), Some(Duration::from_secs(5)));
+}
+
+#[test]
+fn a_silent_bus_is_not_waited_for_long() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("bus");
+    // Connections wait to be accepted, and nobody ever does.
+    let _silent = UnixListener::bind(&path).unwrap();
+    let address = format!("unix:path={}", path.display());
+    assert!(Bus::connect(&address, Duration::from_millis(1)).is_err());
 }
