@@ -11,6 +11,7 @@ mod inbox;
 mod key;
 mod links;
 pub mod memory;
+pub mod pairing;
 mod peers;
 pub mod roster;
 mod secret;
