@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use proto::wire::Claim;
-use proto::{Moment, NodeId, Priority, Role};
+use proto::{Moment, NodeId, Priority};
 
 use crate::PATIENCE;
 use crate::core::Membership;
@@ -59,7 +59,7 @@ impl Membership {
         }
         let leader = self.peers.get(&claim.leader)?;
         // What a leader says of itself counts for more than what others say of it.
-        let is_out = leader.is_heard() || leader.left.is_some() || leader.role == Role::Guest;
+        let is_out = leader.is_heard() || !leader.may_lead();
         // Whoever hears a leader without help notices its end by itself; from others there must be news. No news for
         // long is not believed of anybody.
         let patience = if claim.hops <= 1 { PATIENCE * 3 } else { PATIENCE };

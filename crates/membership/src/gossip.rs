@@ -84,7 +84,7 @@ impl Membership {
             Some(Digest {
                 node: *node,
                 incarnation: peer.last?.incarnation,
-                priority: peer.pulse.as_ref().map(|pulse| pulse.priority).unwrap_or_default(),
+                priority: peer.priority.unwrap_or_default(),
                 age_s: Some(u32::try_from(seen).unwrap_or(u32::MAX)),
             })
         });

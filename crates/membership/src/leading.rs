@@ -267,7 +267,7 @@ impl Membership {
             return self.leading.wake_at(self.leading.observe_until);
         }
         let since = *self.leading.is_clear_since.get_or_insert(now);
-        let turn = since + STAGGER * self.better_candidates();
+        let turn = since + STAGGER * self.better_candidates(since);
         if now >= turn {
             self.lead();
         } else {
@@ -275,13 +275,16 @@ impl Membership {
         }
     }
 
-    /// How many of those that are heard claim before this node.
-    fn better_candidates(&self) -> u32 {
+    /// How many of those that are heard claim before this node, for which the way has been clear since `since`.
+    fn better_candidates(&self, since: Moment) -> u32 {
+        // After a power cut all stop observing in the same moment, and none knows it of the others yet.
+        let has_just_observed = since.since(self.leading.observe_until) < GRACE;
         let successor = self.leading.successor;
         let own = (successor == Some(self.me), self.priority, self.me);
         let better = self.peers.iter().filter(|(node, peer)| {
             let Some(pulse) = &peer.pulse else { return false };
-            peer.may_lead() && !pulse.observing && (successor == Some(**node), pulse.priority, **node) > own
+            let may_claim = peer.may_lead() && (has_just_observed || !pulse.observing);
+            may_claim && (successor == Some(**node), pulse.priority, **node) > own
         });
         u32::try_from(better.count()).unwrap_or(u32::MAX)
     }

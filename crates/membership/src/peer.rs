@@ -62,6 +62,8 @@ pub(crate) struct Peer {
     pub(crate) last: Option<Stamp>,
     /// What it last said, while it is heard.
     pub(crate) pulse: Option<Pulse>,
+    /// How well it suits, as it last said.
+    pub(crate) priority: Option<Priority>,
     /// When what it says of its leader was last news.
     pub(crate) news: Moment,
     /// The last known stamp of it as a leader, when it was given up: others must bring later ones.
@@ -94,6 +96,7 @@ impl Peer {
             gate: Gate::Fresh,
             last: None,
             pulse: None,
+            priority: None,
             news: now,
             given_up: None,
             unlisted: 0,
@@ -119,8 +122,7 @@ impl Peer {
 
     /// Whether it may lead, as far as this node knows.
     pub(crate) fn may_lead(&self) -> bool {
-        let priority = self.pulse.as_ref().map(|pulse| pulse.priority);
-        self.role != Role::Guest && self.left.is_none() && priority != Some(Priority::Never)
+        self.role != Role::Guest && self.left.is_none() && self.priority != Some(Priority::Never)
     }
 
     /// Some byte came. It prolongs life, and does not give it back.
@@ -185,6 +187,7 @@ impl Peer {
         self.last = Some(stamp);
         self.heard = Some(now);
         self.seen = Some(now);
+        self.priority = Some(pulse.priority);
         self.pulse = Some(pulse);
         true
     }

@@ -27,7 +27,7 @@ impl Membership {
             id,
             role: peer.role,
             presence: self.presence(peer),
-            priority: pulse.map(|pulse| pulse.priority).or(told.map(|(digest, _)| digest.priority)),
+            priority: peer.priority.or(told.map(|(digest, _)| digest.priority)),
             incarnation: peer.last.map(|last| last.incarnation).or(told.map(|(digest, _)| digest.incarnation)),
             follows: pulse.and_then(|pulse| pulse.claim).map(|claim| claim.leader),
             silent_for: own_silence.into_iter().chain(told.map(|(_, age)| age)).min(),

@@ -95,6 +95,11 @@ fn settings_are_the_same_everywhere_in_the_end() {
 }
 
 #[test]
+fn a_liar_is_survived() {
+    play("liar");
+}
+
+#[test]
 fn whatever_happens_they_agree_in_the_end() {
     play("churn");
 }

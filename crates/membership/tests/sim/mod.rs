@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use membership::{Input, Membership, Output, Start};
 use network::Network;
-use proto::wire::Message;
+use proto::wire::{Claim, Message};
 use proto::{Epoch, Incarnation, Moment, NodeId, Priority, Role};
 
 /// Microseconds since the world began.
@@ -88,6 +88,7 @@ pub struct Machine {
     pub core: Option<Membership>,
     pub is_asleep: bool,
     pub is_on_roster: bool,
+    pub is_liar: bool,
     /// What it stored.
     pub incarnation: u64,
     pub epoch: Epoch,
@@ -142,6 +143,7 @@ impl World {
                 core: None,
                 is_asleep: false,
                 is_on_roster: true,
+                is_liar: false,
                 incarnation: 0,
                 epoch: Epoch::default(),
                 clock,
@@ -226,6 +228,7 @@ impl World {
         self.machines[node].leader = None;
         for peer in 0..self.machines.len() {
             self.network.forget(node, peer, self.now);
+            self.network.held[node][peer].clear();
         }
     }
 
@@ -315,7 +318,9 @@ impl World {
                 }
             }
             Event::Deliver { from, to, connection, .. } => {
-                if self.network.connection[to][from] != Some(connection) {
+                let (open, late) = (self.network.connection[to][from], self.network.late[to][from]);
+                let is_late = late.is_some_and(|(late, until)| late == connection && self.now <= until);
+                if open != Some(connection) && !is_late {
                     return;
                 }
                 if !self.network.passes[from][to] {
@@ -406,7 +411,9 @@ impl World {
         if let Some(leader) = leader {
             let chosen = &self.machines[leader];
             assert!(chosen.role != Role::Guest, "a guest leads: {}", self.story());
-            assert!(chosen.priority != Priority::Never, "one that never leads leads: {}", self.story());
+            // A liar can say so of one that nobody hears.
+            let has_liar = self.machines.iter().any(|machine| machine.is_liar);
+            assert!(chosen.priority != Priority::Never || has_liar, "one that never leads leads: {}", self.story());
             assert!(chosen.is_on_roster, "an outsider leads: {}", self.story());
         }
         let story = self.story();
@@ -432,9 +439,43 @@ impl World {
     fn send(&mut self, from: usize, to: usize, message: Arc<Message>) {
         self.sent += 1;
         let Some(connection) = self.network.connection[from][to] else { return };
+        let message = if self.machines[from].is_liar { Arc::new(self.lie((*message).clone())) } else { message };
         if let Some(arrival) = self.network.arrival(from, to, self.now, &mut self.rng) {
             self.at(arrival, Event::Deliver { from, to, connection, message });
         }
+    }
+
+    /// A message that is not true in some ways.
+    fn lie(&mut self, message: Message) -> Message {
+        let Message::Pulse(mut pulse) = message else { return message };
+        let numbers = [0, 1, 2, 77, 1 << 32, u64::MAX];
+        for _ in 0..self.rng.below(4) {
+            let number = self.rng.pick(&numbers).unwrap();
+            let leader = self.rng.below(self.machines.len() as u64 + 1) as usize;
+            let leader = self.machines.get(leader).map_or(NodeId::new([99; 32]), |machine| machine.id);
+            match self.rng.below(9) {
+                0 => pulse.incarnation = Incarnation(number),
+                1 => pulse.seq = number,
+                2 => pulse.epoch = Epoch::new(number),
+                3 => pulse.claim = None,
+                4 => pulse.hears = vec![self.rng.next() as u8; 3],
+                5 => pulse.roster = number,
+                6 => pulse.settings = number,
+                7 => pulse.priority = Priority::Chosen,
+                _ => {
+                    pulse.claim = Some(Claim {
+                        leader,
+                        epoch: Epoch::new(number),
+                        incarnation: Incarnation(self.rng.below(3)),
+                        seq: self.rng.pick(&numbers).unwrap(),
+                        size: self.rng.below(9) as u32,
+                        priority: Priority::High,
+                        hops: self.rng.below(4) as u8,
+                    });
+                }
+            }
+        }
+        Message::Pulse(pulse)
     }
 
     // Connections.
@@ -474,7 +515,12 @@ impl World {
     /// `node` ends its connection to `peer`, which learns of it if word gets there.
     fn close(&mut self, node: usize, peer: usize) {
         let Some(connection) = self.network.forget(node, peer, self.now) else { return };
-        let arrival = self.network.now_or_later(node, peer, self.now, &mut self.rng);
+        let mut arrival = self.network.now_or_later(node, peer, self.now, &mut self.rng);
+        if self.rng.one_in(4) {
+            // Nobody promises that the end is told after the last message.
+            arrival = self.now + self.network.least;
+            self.network.late[peer][node] = Some((connection, self.now + SECOND));
+        }
         self.at(arrival, Event::Closed { node: peer, peer: node, connection });
     }
 
@@ -521,4 +567,18 @@ impl Machine {
 pub fn percentile(sorted: &[Time], percent: usize) -> Time {
     let at = (sorted.len() * percent).div_ceil(100).max(1) - 1;
     sorted.get(at).copied().unwrap_or_default()
+}
+
+/// A world that fails tells how it came to that.
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let machines = self.machines.iter().map(|machine| (machine.role, machine.priority));
+            eprintln!("{} on a {} network: {:?}", self.story(), self.network.name, machines.collect::<Vec<_>>());
+            for Change { at, node, leader, epoch } in &self.changes {
+                let leader = leader.map_or("nobody".to_owned(), |leader| leader.to_string());
+                eprintln!("{:>9.3} s: {node} follows {leader} in epoch {epoch}", *at as f64 / 1e6);
+            }
+        }
+    }
 }

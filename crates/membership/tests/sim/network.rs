@@ -21,6 +21,9 @@ pub struct Network {
     pub passes: Vec<Vec<bool>>,
     /// The connection as each end sees it.
     pub connection: Vec<Vec<Option<u64>>>,
+    /// The last one whose end overtook what was sent before it: that may still come, but not
+    /// for long.
+    pub late: Vec<Vec<Option<(u64, Time)>>>,
     /// When each end last had one.
     pub ended: Vec<Vec<Time>>,
     pub dialling: Vec<Vec<bool>>,
@@ -42,6 +45,7 @@ impl Network {
             overflow_one_in: 0,
             passes: vec![],
             connection: vec![],
+            late: vec![],
             ended: vec![],
             dialling: vec![],
             held: vec![],
@@ -73,6 +77,7 @@ impl Network {
         Network {
             passes: vec![vec![true; machines]; machines],
             connection: vec![vec![None; machines]; machines],
+            late: vec![vec![None; machines]; machines],
             ended: vec![vec![0; machines]; machines],
             dialling: vec![vec![false; machines]; machines],
             held: vec![vec![vec![]; machines]; machines],
@@ -128,6 +133,7 @@ impl Network {
         for (one, other) in [(from, to), (to, from)] {
             self.last_arrival[one][other] = 0;
             self.held[one][other].clear();
+            self.late[one][other] = None;
         }
         self.connections
     }

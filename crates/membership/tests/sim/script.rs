@@ -156,7 +156,7 @@ pub fn world_of_equals(seed: u64) -> World {
 pub type Story = fn(u64) -> Times;
 
 /// What may happen to a fleet.
-pub const STORIES: [(&str, Story); 12] = [
+pub const STORIES: [(&str, Story); 13] = [
     ("boot", boot),
     ("leader dies", leader_dies),
     ("leader goes silent", leader_goes_silent),
@@ -168,6 +168,7 @@ pub const STORIES: [(&str, Story); 12] = [
     ("one-way", one_way),
     ("blip", blip),
     ("settings", settings),
+    ("liar", liar),
     ("churn", churn),
 ];
 
@@ -192,6 +193,15 @@ fn boot_calm(world: &mut World) -> Time {
 fn boot(seed: u64) -> Times {
     let mut world = random_world(seed);
     let mut times = Times::default();
+    if world.network.name == "wired" {
+        // Nothing is late there, so nobody changes its mind: one election, of which each learns once.
+        let mut calm = random_world(seed);
+        start_all(&mut calm, 10 * MS);
+        calm.run(60 * SECOND);
+        assert!(calm.agrees(), "{}", calm.story());
+        let once = if calm.leader().is_some() { calm.machines.len() } else { 0 };
+        assert_eq!(calm.changes.len(), once, "{}", calm.story());
+    }
     let took = boot_calm(&mut world);
     times.add("boot, all agree", &world, took);
     world.stay_calm(20 * SECOND);
@@ -339,7 +349,7 @@ fn newcomer(seed: u64) -> Times {
     assert_eq!(world.leader(), leader, "{}", world.story());
     let strays = world.changes[changes..].iter().filter(|change| change.leader != leader).count();
     assert_eq!(strays, 0, "{}", world.story());
-    world.run(SECOND);
+    world.run(4 * SECOND);
     world.stay_calm(5 * SECOND);
     times
 }
@@ -476,6 +486,29 @@ fn settings(seed: u64) -> Times {
     assert!(is_same(&world), "{}", world.story());
     let guests = world.machines.iter().filter(|machine| machine.role == Role::Guest);
     assert!(guests.into_iter().all(|guest| guest.settings.is_empty()), "{}", world.story());
+    times
+}
+
+/// One member says what it likes. The others agree as soon as it is removed, and never follow what they must not.
+fn liar(seed: u64) -> Times {
+    let mut world = random_world(seed);
+    let liar = world.rng.below(world.machines.len() as u64) as usize;
+    world.machines[liar].is_liar = true;
+    start_all(&mut world, SECOND);
+    world.run(20 * SECOND);
+    world.machines[liar].is_on_roster = false;
+    let roster = world.roster();
+    for node in world.up() {
+        world.tell(node, Input::Roster(roster.clone()));
+    }
+    // Nobody accepts its connections any more.
+    world.rewire(|from, to| from != liar && to != liar);
+    world.machines[liar].core = None;
+    let took = world.settle(15 * SECOND);
+    let mut times = Times::default();
+    times.add("liar removed, all agree", &world, took);
+    world.run(4 * SECOND);
+    world.stay_calm(4 * SECOND);
     times
 }
 
