@@ -1,12 +1,23 @@
 //! The fleet as people are shown it.
 
-use proto::{Moment, NodeId};
+use proto::{Epoch, Moment, NodeId};
 
 use crate::core::Membership;
 use crate::peer::{Peer, hears};
 use crate::{MemberView, Presence, View};
 
 impl Membership {
+    /// Who leads since which epoch, as last told by [`Output::LeaderChanged`](crate::Output::LeaderChanged).
+    pub fn leader(&self) -> Option<(NodeId, Epoch)> {
+        Some((self.leading.leader(self.me)?, self.leading.epoch))
+    }
+
+    /// Whether a chore of the fleet that `leader` orders as the leader of `epoch` is to be done: only if this node follows
+    /// it and knows of no later epoch. Requests are served for anybody.
+    pub fn obeys(&self, leader: NodeId, epoch: Epoch) -> bool {
+        self.leader().is_some_and(|(followed, since)| followed == leader && epoch >= since && epoch >= self.seen)
+    }
+
     /// What this node knows at `now`.
     pub fn view(&self, now: Moment) -> View {
         View {

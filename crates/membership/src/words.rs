@@ -48,7 +48,8 @@ pub enum Input {
     Heard(NodeId),
     /// A member sent a message.
     Message(NodeId, Message),
-    /// How well this node suits has changed. A leader that must not lead any more resigns at once.
+    /// How well this node suits has changed. A leader that must not lead any more resigns at once, which is also what to
+    /// tell before the machine goes to sleep.
     Priority(Priority),
     /// What the layers above tell the others has changed: at most [`MAX_PAYLOAD`](proto::wire::MAX_PAYLOAD) bytes, more
     /// is ignored.

@@ -253,6 +253,18 @@ fn the_winner_takes_an_epoch_above_that_of_the_loser() {
 }
 
 #[test]
+fn only_the_leader_of_now_is_obeyed() {
+    let bench = following();
+    for (leader, epoch, is_obeyed) in [(9, 3, true), (9, 4, true), (9, 2, false), (7, 3, false), (ME, 3, false)] {
+        assert_eq!(bench.core.obeys(node(leader), Epoch::new(epoch)), is_obeyed, "node {leader}, epoch {epoch}");
+    }
+    let mut bench = following();
+    let pulse = bench.pulse(7);
+    bench.say(7, Pulse { epoch: Epoch::new(8), ..pulse });
+    assert!(!bench.core.obeys(node(9), Epoch::new(3)), "there was a later epoch somewhere");
+}
+
+#[test]
 fn a_lower_epoch_is_not_followed() {
     let mut bench = Bench::with(&[7], Priority::Normal, Epoch::new(10));
     bench.pass_with(8, |bench| bench.lead(7, 4, 1));

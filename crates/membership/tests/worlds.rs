@@ -8,8 +8,10 @@
 
 mod sim;
 
+use proto::{Priority, Role};
+use sim::network::Network;
 use sim::script::{STORIES, Times};
-use sim::{MS, SECOND, Time};
+use sim::{MS, SECOND, Time, World};
 
 /// Worlds of each story; `cargo run -p membership --example worlds -- 100000` plays more.
 const WORLDS: u64 = 400;
@@ -92,6 +94,27 @@ fn connections_that_blink_change_nothing() {
 #[test]
 fn settings_are_the_same_everywhere_in_the_end() {
     play("settings");
+}
+
+#[test]
+fn forty_members_elect_once_and_replace_their_leader_at_once() {
+    let mut world = World::new(1, Network::wireless(), &[(Role::Member, Priority::Normal); 40]);
+    for node in 0..40 {
+        world.start(node);
+    }
+    world.settle(10 * SECOND);
+    world.run(2 * SECOND);
+    let changes = world.changes.len();
+    let old = world.leader().unwrap();
+    world.kill(old);
+    let took = world.settle(2 * SECOND);
+    assert!(took <= SECOND, "{took} µs");
+    assert_eq!(world.changes[changes..].iter().filter(|change| change.leader.is_some()).count(), 39);
+    // A pulse each second to each, and a state each half minute: nothing that grows faster than the pairs.
+    world.run(3 * SECOND);
+    let before = world.sent;
+    world.run(5 * SECOND);
+    assert!(world.sent - before <= 39 * 38 * 6, "{} messages", world.sent - before);
 }
 
 #[test]
