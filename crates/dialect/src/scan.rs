@@ -3,6 +3,7 @@
 //! No tree is built: memory does not grow with the body, except for the strings that are kept, each bounded where it is documented.
 
 mod bad_body;
+mod emulate;
 mod field;
 mod fingerprint;
 mod own;
@@ -21,7 +22,7 @@ use prompt::{Prompt, measured};
 pub use runner::Runner;
 pub use storing::Storing;
 pub(crate) use values::machine_option;
-use values::{is_form, metadata, number, options, strings};
+use values::{Form, form, metadata, number, options, strings};
 
 use crate::reader::{Fault, Member, Reader};
 
@@ -90,6 +91,12 @@ pub struct Scan {
     /// Whether the answer must have a given form: `format`, `response_format`, `text.format`, `output_config.format` or
     /// `output_format` is given and neither null, empty nor of the type `text`.
     pub structured: bool,
+    /// The bytes of the value of `format` or `response_format`, where it asks for any JSON.
+    pub any_json: Option<Range<usize>>,
+    /// The bytes of the value of `tools`, when a list.
+    pub tools_at: Option<Range<usize>>,
+    /// The bytes of the value of `tool_choice`, when an object.
+    pub tool_choice: Option<Range<usize>>,
     /// What to cut out of the body so that `fallback_models` and `metadata.tags`, when arrays, are gone, and all of
     /// `metadata` when nothing else is in it; with [`scan_responses`] also `store` and `previous_response_id`. In order,
     /// without overlaps, commas included.
@@ -301,8 +308,19 @@ impl Scanning {
                 scan.tools = !first;
                 // Templates write tools out much as they came.
                 scan.text_bytes += (reader.at() - start) as u64;
+                scan.tools_at = Some(start..reader.at());
             }
-            Field::Format => scan.structured |= is_form(reader, 1)?,
+            Field::ToolChoice => {
+                let is_object = reader.peek() == Some(b'{');
+                let value = reader.value(1)?;
+                scan.tool_choice = is_object.then_some(value);
+            }
+            Field::Format => {
+                let start = reader.at();
+                let form = form(reader, 1)?;
+                scan.structured |= form != Form::Free;
+                scan.any_json = (form == Form::AnyJson).then(|| start..reader.at());
+            }
             Field::FormatInside => {
                 if reader.peek() != Some(b'{') {
                     reader.value(1)?;
@@ -312,7 +330,7 @@ impl Scanning {
                 let mut first = true;
                 while let Some(member) = reader.next_member(&mut first)? {
                     if member.key.text() == "format" {
-                        scan.structured |= is_form(reader, 2)?;
+                        scan.structured |= form(reader, 2)? != Form::Free;
                     } else {
                         reader.value(2)?;
                     }

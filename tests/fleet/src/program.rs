@@ -112,8 +112,18 @@ impl Fake {
         get(&format!("{}/_fake/state", self.url)).json()
     }
 
-    /// What it was asked for inference, newest last.
+    /// What it was asked for inference, newest last; Herd's own orders to load and unload are not among them.
     pub fn requests(&self) -> Vec<Value> {
+        let is_order = |row: &Value| {
+            let body: Value = row["body"].as_str().and_then(|body| serde_json::from_str(body).ok()).unwrap_or_default();
+            // What clients wish for the stay of a model never gets here.
+            body["keep_alive"].is_number()
+        };
+        self.posts().into_iter().filter(|row| !is_order(row)).collect()
+    }
+
+    /// Everything that it was told to do, newest last.
+    pub fn posts(&self) -> Vec<Value> {
         let all = get(&format!("{}/_fake/requests", self.url)).json();
         let rows = all.as_array().cloned().or_else(|| all["requests"].as_array().cloned()).unwrap_or_default();
         rows.into_iter().filter(|row| row["method"] == "POST" && row["path"] != "/api/show").collect()

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use context::Context;
 pub use expect::{Expect, ForcedTool, RenamedTool};
 use proto::{Api, BackendKind};
+pub(crate) use quirks::quirks;
 pub use quirks::{served, upstream, way};
 
 use json::Json;

@@ -152,11 +152,17 @@ const OPENAI: Quirks = Quirks {
 ///
 /// The client's own call where the backend knows it: what passes through loses nothing. Ollama's `/v1` is the exception:
 /// it takes no `num_ctx` and no `keep_alive`, ignores `tool_choice` and `max_completion_tokens`, and when its engine dies
-/// the stream just stops, so it is spoken to in its own words.
+/// the stream just stops, so it is spoken to in its own words. So are llama-server's `/v1/responses` and `/v1/messages`,
+/// which leave forms, named tools and thinking unread and lack required fields (measured on build 10434, November 2026).
 pub fn way(client: Api, kind: BackendKind, speaks: ApiSet) -> Option<Api> {
     let translated = upstream(client, kind).filter(|upstream| *upstream != client && speaks.has(*upstream));
+    let is_half_made = match kind {
+        BackendKind::Ollama => true,
+        BackendKind::LlamaServer | BackendKind::LlamaRouter => matches!(client, Api::Responses | Api::Messages),
+        _ => false,
+    };
     match translated {
-        Some(own) if kind == BackendKind::Ollama => Some(own),
+        Some(own) if is_half_made => Some(own),
         _ if speaks.has(client) => Some(client),
         other => other,
     }

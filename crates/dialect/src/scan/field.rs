@@ -29,6 +29,7 @@ pub(super) enum Field {
     Context,
     Images,
     Tools,
+    ToolChoice,
     Format,
     /// An object whose `format` gives the answer's form.
     FormatInside,
@@ -68,6 +69,7 @@ impl Field {
             b"system" | b"instructions" | b"suffix" => Field::Context,
             b"images" => Field::Images,
             b"tools" => Field::Tools,
+            b"tool_choice" => Field::ToolChoice,
             b"format" | b"response_format" | b"output_format" => Field::Format,
             b"text" | b"output_config" => Field::FormatInside,
             _ => Field::Other,

@@ -134,22 +134,46 @@ pub(super) fn number(reader: &mut Reader<'_>) -> Result<Option<u64>, Fault> {
     reader.take_number(2)
 }
 
-/// Whether a value asks for an answer of a given form.
-pub(super) fn is_form(reader: &mut Reader<'_>, depth: usize) -> Result<bool, Fault> {
-    if reader.peek() != Some(b'{') {
-        let first = reader.peek();
-        let range = reader.value(depth)?;
-        return Ok(first != Some(b'n') && !(first == Some(b'"') && range.len() == 2));
+/// What form a value asks for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// None.
+    Free,
+    /// Any JSON: the word `json`, or an object of the type `json_object`.
+    AnyJson,
+    /// One of its own.
+    Given,
+}
+
+/// Reads a value that may ask for an answer of a given form.
+pub(super) fn form(reader: &mut Reader<'_>, depth: usize) -> Result<Form, Fault> {
+    match reader.peek() {
+        Some(b'{') => {}
+        Some(b'"') => {
+            return Ok(match reader.string()?.raw {
+                b"" => Form::Free,
+                b"json" => Form::AnyJson,
+                _ => Form::Given,
+            });
+        }
+        other => {
+            reader.value(depth)?;
+            return Ok(if other == Some(b'n') { Form::Free } else { Form::Given });
+        }
     }
     reader.enter();
-    let (mut first, mut is_text) = (true, false);
+    let (mut first, mut form) = (true, Form::Given);
     while let Some(member) = reader.next_member(&mut first)? {
         if member.key.raw == b"type" && reader.peek() == Some(b'"') {
-            is_text = reader.string()?.raw == b"text";
+            form = match reader.string()?.raw {
+                b"text" => Form::Free,
+                b"json_object" => Form::AnyJson,
+                _ => Form::Given,
+            };
         } else {
             reader.value(depth + 1)?;
         }
     }
     let nothing_was_in_it = first;
-    Ok(!is_text && !nothing_was_in_it)
+    Ok(if nothing_was_in_it { Form::Free } else { form })
 }

@@ -38,7 +38,7 @@ impl Exchange {
         {
             return self.translated(backend, model, placed);
         }
-        let edits = self.edits(backend, model, placed);
+        let edits = self.edits(backend, model, placed)?;
         let host = backend.address.authority();
         let target = [backend.address.base_path.as_str(), self.path_and_query.as_str()];
         let token = self.worker.door().settings().token();
@@ -106,10 +106,13 @@ impl Exchange {
     }
 
     /// What changes in the body on its way to this backend.
-    fn edits(&mut self, backend: &BackendState, model: usize, placed: Placed) -> Vec<Edit> {
+    fn edits(&mut self, backend: &BackendState, model: usize, placed: Placed) -> Result<Vec<Edit>, Failure> {
         let mut edits: Vec<Edit> =
             self.scan.own.iter().map(|range| Edit { range: range.clone(), with: Bytes::new() }).collect();
         self.ignored.clear();
+        if let Payload::Kept(body, _) = &self.payload {
+            edits.extend(self.scan.emulations(body, self.api, backend.kind)?);
+        }
         if backend.kind == BackendKind::Ollama && self.api.dialect() == Dialect::Ollama && self.api.needs_slot() {
             let (more, ignored) = self.scan.for_runner(self.runner(placed.context));
             edits.extend(more);
@@ -128,7 +131,7 @@ impl Exchange {
             };
             edits.push(Edit { range: text.range.clone(), with });
         }
-        edits
+        Ok(edits)
     }
 
     /// What an Ollama is asked for about the program that holds the model.

@@ -42,7 +42,7 @@ impl Stream {
         }
         if self.open != Some(Kind::Text) {
             self.next(head, Kind::Text, out);
-            push!(out, "{\"type\":\"text\",\"text\":\"\",\"citations\":null}}\n\n");
+            push!(out, "{\"type\":\"text\",\"text\":\"\"}}\n\n");
         }
         self.delta(out);
         push!(out, "{\"type\":\"text_delta\",\"text\":\"", text, "\"}}\n\n");
@@ -121,7 +121,7 @@ pub(super) fn whole(head: &Head, collected: &Collected, ending: &Ending, out: &m
             Block::Text { text, .. } if text.is_empty() => {}
             Block::Text { text, .. } => {
                 comma(out);
-                push!(out, "{\"type\":\"text\",\"text\":\"", text, "\",\"citations\":null}");
+                push!(out, "{\"type\":\"text\",\"text\":\"", text, "\"}");
             }
             Block::Call { id, name, arguments, .. } => {
                 if let Some(input) = object(name, arguments, ending.finish)? {
