@@ -196,13 +196,13 @@ impl Answer {
             }
             // The backend's own error record has reached the client already.
             Ended::Told(said) => (said, Some(held(Vec::new(), false)).filter(|held| !held.is_empty())),
-            Ended::Badly { how, mid_record, sequence } => {
+            Ended::Badly { how, end } => {
                 let text = match how {
                     Broke::Off(how) => format!("the inference server `{}` {how}", backend.id),
                     Broke::Said(text) => text,
                 };
                 let last = streamed.then(|| {
-                    let end = Failure::new(Cause::BadGateway, text.clone()).stream_end_after(api, mid_record, sequence);
+                    let end = end(&Failure::new(Cause::BadGateway, text.clone()));
                     let held = held(Vec::new(), false);
                     if held.is_empty() { end } else { [held, end].concat().into() }
                 });
@@ -234,7 +234,7 @@ enum Ended {
     /// With an error that the client has been told, in these words.
     Told(String),
     /// Without an end that the client could see.
-    Badly { how: Broke, mid_record: bool, sequence: Option<u64> },
+    Badly { how: Broke, end: Box<dyn FnOnce(&Failure) -> Bytes> },
 }
 
 fn end_translated(mut translator: Box<AnswerTranslator>, broken: Option<Broke>) -> Ended {
@@ -246,7 +246,7 @@ fn end_translated(mut translator: Box<AnswerTranslator>, broken: Option<Broke>) 
             Err(failure) => Broke::Said(failure.message),
         },
     };
-    Ended::Badly { how, mid_record: false, sequence: translator.sequence() }
+    Ended::Badly { how, end: Box::new(move |failure| translator.stream_end(failure)) }
 }
 
 fn end_passed(api: Api, streamed: bool, broken: Option<Broke>, end: &End, said: Option<&str>) -> Ended {
@@ -260,7 +260,8 @@ fn end_passed(api: Api, streamed: bool, broken: Option<Broke>, end: &End, said: 
         return Ended::Well(Vec::new());
     }
     let how = broken.unwrap_or_else(|| Broke::Off("ended the answer before it was complete".to_owned()));
-    Ended::Badly { how, mid_record: end.mid_record, sequence: end.sequence }
+    let (mid_record, sequence) = (end.mid_record, end.sequence);
+    Ended::Badly { how, end: Box::new(move |failure| failure.stream_end_after(api, mid_record, sequence)) }
 }
 
 fn found_late(found: Result<Begun, Box<Refused>>, api: Api) -> State {

@@ -36,8 +36,21 @@ impl Node {
             )));
         }
         let is_load = matches!(wish, Wish::Load { .. });
+        let unseen: Vec<_> = backends
+            .iter()
+            .filter(|backend| !is_load && loads_by_order(backend.kind))
+            .filter_map(|backend| {
+                Some((backend.clone(), backend.model(&model).filter(|known| known.loaded.is_none())?.id.clone()))
+            })
+            .collect();
         self.placer.wish(model.clone(), wish);
         Box::pin(async move {
+            // Somebody may have loaded it since it was last looked; nobody waits for the end of such an answer.
+            for (backend, id) in unseen {
+                if let Err(fault) = me.watch.unload(&backend, &id).await {
+                    return Err(ChangeError::Failed(format!("model `{model}` was not unloaded: {fault}")));
+                }
+            }
             tokio::time::timeout(LONGEST, me.until_done(&model, is_load)).await.unwrap_or_else(|_| {
                 let state = if is_load { "loaded" } else { "unloaded" };
                 Err(ChangeError::TimedOut(format!(

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use dialect::{AnswerTranslator, Cause, Failure, StreamWatch};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, StatusCode};
-use proto::{Api, BackendState, Outcome};
+use proto::{Api, BackendState, Dialect, Outcome};
 
 use super::request::{Placed, Translation};
 use super::{Exchange, Payload, Wrong};
@@ -235,7 +235,10 @@ impl Exchange {
             }
             None => body,
         };
-        (verdict, Wrong { status: head.status, headers: shown, body: Some(body), failure })
+        // Clients of OpenAI and Anthropic try a 500 again, and this one would be the same each time.
+        let is_told_as_ours = verdict == Verdict::ClientsMistake && dialect != Dialect::Ollama && status >= 500;
+        let status = if is_told_as_ours { StatusCode::BAD_REQUEST } else { head.status };
+        (verdict, Wrong { status, headers: shown, body: Some(body), failure })
     }
 }
 
