@@ -1,6 +1,7 @@
 //! Carries messages and HTTP between authenticated nodes; finds them; pairs them.
 
 mod base32;
+pub mod discovery;
 mod files;
 mod frame;
 mod gate;
@@ -8,6 +9,7 @@ mod gate;
 mod golden;
 mod hello;
 mod inbox;
+mod interfaces;
 mod key;
 mod links;
 pub mod memory;
@@ -23,6 +25,7 @@ mod transport;
 pub use files::FileError;
 pub use hello::{Hello, VERSIONS};
 pub use inbox::Events;
+pub use interfaces::{local_addresses, shown_address};
 pub use key::{Identity, NodeKey, NotAKey};
 pub use links::MOST_ADDRESSES;
 pub use secret::{FleetSecret, Secrets};

@@ -680,3 +680,6 @@ fn may_be_dialled(address: SocketAddr, source: Source) -> bool {
     let foreign = ip.is_loopback() && !matches!(source, Source::Typed | Source::Remembered);
     address.port() != 0 && !ip.is_unspecified() && !ip.is_multicast() && !bad && !foreign
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,6 +24,7 @@ const MOST_STREAMS: usize = 8;
 pub(super) fn transport(identity: &Identity, secrets: Secrets) -> Result<Boxed<(PeerId, StreamMuxerBox)>, String> {
     let noise = noise::Config::new(&identity.keypair()).map_err(|error| error.to_string())?;
     let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true));
+    let tcp = tcp.map_err(|error| io::Error::other(Failed(Why::Tcp(error))));
     let secured = tcp.and_then(move |socket, end| {
         let (noise, secrets) = (noise.clone(), secrets.clone());
         async move { secure(socket, &end, noise, &secrets).await.map_err(|error| io::Error::other(Failed(error))) }
@@ -59,6 +60,8 @@ where
 /// Why a connection was not made.
 #[derive(Debug, thiserror::Error)]
 enum Why {
+    #[error("no TCP connection: {0}")]
+    Tcp(io::Error),
     #[error(transparent)]
     Gate(#[from] Shut),
     #[error(transparent)]
@@ -80,13 +83,9 @@ pub(super) fn trouble(error: &io::Error) -> Trouble {
             return match why {
                 Why::Gate(Shut::NotOurs) => Trouble::NotOurs,
                 Why::Gate(Shut::Pretender) | Why::Noise(_) => Trouble::Pretender,
-                Why::Gate(_) | Why::Yamux(_) => Trouble::Silent,
+                Why::Tcp(error) if error.kind() == io::ErrorKind::ConnectionRefused => Trouble::Refused,
+                Why::Tcp(_) | Why::Gate(_) | Why::Yamux(_) => Trouble::Silent,
             };
-        }
-        if let Some(error) = error.downcast_ref::<io::Error>()
-            && error.kind() == io::ErrorKind::ConnectionRefused
-        {
-            return Trouble::Refused;
         }
         cause = error.source();
     }

@@ -3,4 +3,6 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
 
 mod fleet;
+mod nearby;
+mod strangers;
 mod suite;
