@@ -86,3 +86,27 @@ fn no_news_are_not_told() {
     board.report(0, report(Some(BackendKind::Vllm), Health::Hung));
     assert_eq!(told.try_recv().unwrap()[0].health, Health::Hung);
 }
+
+#[tokio::test]
+async fn a_look_is_waited_for_that_began_after_the_asking() {
+    let (board, _told) = board(&["127.0.0.1:1"]);
+    board.begin_look(0);
+    board.report(0, up(BackendKind::Ollama));
+    let id = BackendId::new("ollama");
+    board.begin_look(0);
+    let mut look = std::pin::pin!(board.look(&id));
+    for step in ["asked", "the look from before ends", "another begins"] {
+        tokio::select! {
+            biased;
+            () = &mut look => panic!("{step}: nothing new was seen"),
+            () = std::future::ready(()) => {}
+        }
+        match step {
+            "asked" => board.report(0, up(BackendKind::Ollama)),
+            _ => assert!(!board.begin_look(0)),
+        }
+    }
+    board.report(0, up(BackendKind::Ollama));
+    look.await;
+    board.look(&BackendId::new("nobody")).await;
+}
