@@ -22,13 +22,16 @@ struct Standing {
     kept: Option<BTreeSet<StatementId>>,
 }
 
+/// A statement that removes somebody: which, by whom, and what it keeps.
+type Revocation<'a> = (StatementId, NodeKey, &'a [StatementId]);
+
 pub(super) fn judge(fleet: FleetId, statements: &BTreeMap<StatementId, Statement>) -> Judged {
     let mut judged = Judged::default();
     let mut standing: BTreeMap<NodeKey, Standing> = BTreeMap::new();
 
     // By place, then by id: the first rightful one about a node counts.
     let mut adds: Vec<(u32, StatementId, Member)> = Vec::new();
-    let mut revokes: BTreeMap<NodeKey, Vec<(StatementId, NodeKey, &[StatementId])>> = BTreeMap::new();
+    let mut revokes: BTreeMap<NodeKey, Vec<Revocation<'_>>> = BTreeMap::new();
     for (id, statement) in statements.iter().filter(|(_, statement)| statement.fleet() == fleet) {
         let by = statement.by();
         match statement.claim() {

@@ -16,7 +16,7 @@ use libp2p::{Multiaddr, PeerId, TransportError};
 use proto::Moment;
 use tokio_util::compat::FuturesAsyncReadCompatExt as _;
 
-use super::handler::{Came, Handler};
+use super::handler::{Came, Handler, Streams};
 use super::{multiaddr, secure, socket_address};
 use crate::links::Order;
 use crate::peers::lock;
@@ -175,7 +175,8 @@ impl NetworkBehaviour for Behaviour {
         match event {
             Came::Role(role) => self.shared.links(|links, _| links.told_role(connection, role)),
             Came::Broken => self.shared.links(|links, _| links.close(connection)),
-            Came::Streams { role, inbound, outbound } => {
+            Came::Streams(streams) => {
+                let Streams { role, inbound, outbound } = *streams;
                 let Some((address, dialled)) = self.ends.get(&connection).copied() else { return };
                 let (inbound, outbound) = (inbound.compat(), outbound.compat());
                 self.shared.opened(Opened { node, role, connection, address, dialled, inbound, outbound });

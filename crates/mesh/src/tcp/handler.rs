@@ -28,9 +28,17 @@ pub(super) enum Came {
     /// Whoever dialled said what the connection is for.
     Role(Role),
     /// Both streams are there.
-    Streams { role: Role, inbound: Stream, outbound: Stream },
+    Streams(Box<Streams>),
     /// It is of no use.
     Broken,
+}
+
+/// The two streams of a connection.
+#[derive(Debug)]
+pub(super) struct Streams {
+    pub(super) role: Role,
+    pub(super) inbound: Stream,
+    pub(super) outbound: Stream,
 }
 
 pub(super) struct Handler {
@@ -68,7 +76,7 @@ impl Handler {
             && let Some(outbound) = self.outbound.take()
             && let Some(inbound) = self.inbound.take()
         {
-            self.events.push_back(Came::Streams { role, inbound, outbound });
+            self.events.push_back(Came::Streams(Box::new(Streams { role, inbound, outbound })));
         }
     }
 }

@@ -239,10 +239,8 @@ fn a_killed_node_is_missed_at_once() {
     two.allow(&[&one]);
     one.dial(&two);
     living.block_on(one.connected(key));
-    let asking = living.block_on(async {
-        one.ask(key, get("/")).await.unwrap();
-        one.transport.request(key, get("/"))
-    });
+    living.block_on(one.ask(key, get("/"))).unwrap();
+    let asking = one.transport.request(key, get("/"));
     // Handles are kept, so that nothing is said by dropping them.
     doomed.shutdown_background();
     living.block_on(async {
