@@ -3,7 +3,10 @@
 import assert from "node:assert/strict";
 import { setTimeout as pause } from "node:timers/promises";
 
-export const { BACKEND, HERD_URL, DIRECT_URL, MODEL, EMBED_MODEL, CALL_MODEL, LOOP_MODEL, THINK_MODEL } = process.env;
+export const {
+  BACKEND, HERD_URL, DIRECT_URL, LOOP_URL, EMPTY_URL, MODEL, EMBED_MODEL, CALL_MODEL, LOOP_MODEL, THINK_MODEL, SEE_MODEL,
+  DIES_MODEL,
+} = process.env;
 export const onOllama = BACKEND === "ollama";
 
 export const messages = [{ role: "user", content: "Hello?" }];
@@ -51,11 +54,45 @@ export async function same({ direct, herd }, ask) {
   return got;
 }
 
+/**
+ * What an answer in OpenAI's dialect says, whole or in pieces. Herd speaks to Ollama in Ollama's own dialect whatever the
+ * client speaks, and makes Responses itself, so it says the same as Ollama's /v1 with more fields.
+ */
+function meaning(answer) {
+  const list = Array.isArray(answer) ? answer : [answer];
+  const parts = list.at(-1).response ? [list.at(-1).response] : list;
+  const said = { text: "", finish: [], tokens: null };
+  const calls = [];
+  for (const { choices = [], output = [], status, usage } of parts) {
+    for (const choice of choices) {
+      const { content, text, tool_calls } = choice.message ?? choice.delta ?? choice;
+      said.text += content ?? text ?? "";
+      for (const [place, { index = place, function: call }] of (tool_calls ?? []).entries()) {
+        calls[index] ??= [call.name, ""];
+        calls[index][1] += call.arguments;
+      }
+      if (choice.finish_reason) said.finish.push(choice.finish_reason);
+    }
+    for (const { content } of output) said.text += (content ?? []).map(({ text }) => text).join("");
+    if (status) said.finish.push(status);
+    if (usage) said.tokens = usage.completion_tokens ?? usage.output_tokens;
+  }
+  return { ...said, calls: calls.map(([name, text]) => [name, JSON.parse(text)]) };
+}
+
+/** As `same`, for answers in OpenAI's dialect that Herd makes itself. */
+export async function sameMeaning({ direct, herd }, ask) {
+  const expected = meaning(plain(await ask(direct)));
+  const got = plain(await ask(herd));
+  assert.deepEqual(meaning(got), expected);
+  return got;
+}
+
 /** The error that `ask` throws both ways. */
-export async function sameError({ direct, herd }, ask) {
+export async function sameError({ direct, herd }, ask, sameWords = true) {
   const [expected, got] = await Promise.all([direct, herd].map((client) => thrown(() => ask(client))));
   assert.equal(got.constructor, expected.constructor);
-  assert.equal(got.message, expected.message);
+  if (sameWords) assert.equal(got.message, expected.message);
   return got;
 }
 
@@ -80,11 +117,32 @@ export async function until(holds, fault) {
 
 /** `leave` starts a stream of the endless model and leaves it: then the backend must stop generating. */
 export async function generationEndsWhenTheClientLeaves(leave) {
-  const state = async () => {
-    const { models } = await (await fetch(`${DIRECT_URL}/_fake/state`)).json();
-    return models[LOOP_MODEL] ?? models[`${LOOP_MODEL}:latest`];
-  };
+  assert.ok(!(await generates(LOOP_MODEL)), "somebody else asks the endless model");
   await leave(LOOP_MODEL);
-  await until(async () => (await state()).in_flight === 0, "the backend still generates for a client that has left");
-  assert.ok((await state()).tokens > 0);
+  await until(async () => !(await generates(LOOP_MODEL)), "the backend still generates for a client that has left");
+}
+
+/** Whether the backend works on an answer of `model`. */
+async function generates(model) {
+  if (onOllama) {
+    const { models } = await (await fetch(`${DIRECT_URL}/_fake/state`)).json();
+    return ((models[model] ?? models[`${model}:latest`])?.in_flight ?? 0) > 0;
+  }
+  return (await (await fetch(`${LOOP_URL}/slots`)).json()).some((slot) => slot.is_processing);
+}
+
+/** While `ask` runs, the connection to the stand-in is cut after some tokens of the model that it is told. */
+export async function failInMidStream(ask) {
+  const faults = async (method, fault) =>
+    assert.ok((await fetch(`${DIRECT_URL}/_fake/faults`, { method, body: fault && JSON.stringify(fault) })).ok);
+  for (const model of [DIES_MODEL, `${DIES_MODEL}:latest`]) {
+    // Slowly, so that the first tokens do not arrive together with the end.
+    await faults("POST", { kind: "slow", after: 20, model });
+    await faults("POST", { kind: "cut_after", after: 5, model });
+  }
+  try {
+    return await ask(DIES_MODEL);
+  } finally {
+    await faults("DELETE");
+  }
 }

@@ -6,7 +6,6 @@ import os
 import ollama
 
 from both import DIRECT_URL, EMBED_MODEL, HERD_URL, MESSAGES, MODEL, SCHEMA, TOOLS, Both, plain, wait_until
-from left import generation_ends_when_the_client_leaves
 
 STEADY = {"temperature": 0}
 
@@ -100,12 +99,3 @@ class Ollama(Both):
         wait_until(
             lambda: MODEL not in names(plain(self.direct.ps())["models"]), "the model is still loaded after keep_alive 0"
         )
-
-    def test_leaving_ends_the_generation(self):
-        def leave(model):
-            stream = self.herd.chat(model, MESSAGES, stream=True)
-            for _, _ in zip(range(5), stream):
-                pass
-            stream.close()
-
-        generation_ends_when_the_client_leaves(leave)

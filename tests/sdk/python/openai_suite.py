@@ -2,15 +2,13 @@
 
 import asyncio
 import os
-import unittest
 
 import openai
 from pydantic import BaseModel
 
 from both import DIRECT_URL, EMBED_MODEL, HERD_URL, MESSAGES, MODEL, ON_OLLAMA, TOOLS, Both, plain
-from left import generation_ends_when_the_client_leaves
 
-# The stand-in and Ollama ignore `tool_choice`; there a model that always calls takes its place.
+# Ollama's own /v1 ignores `tool_choice`; there a model that always calls takes its place.
 CALL = {"model": os.environ["CALL_MODEL"]} if ON_OLLAMA else {"model": MODEL, "tool_choice": "required"}
 
 
@@ -32,20 +30,27 @@ class OpenAI(Both):
     direct = client(DIRECT_URL)
     herd = client(HERD_URL)
 
+    def same_chat(self, ask):
+        """Only a server that speaks the client's dialect has its answers passed on as they are."""
+        return self.same_meaning(ask) if ON_OLLAMA else self.same(ask)
+
     def test_models(self):
         direct = {model.id for model in self.direct.models.list()}
         herd = {model.id for model in self.herd.models.list()}
-        self.assertEqual(direct, herd)
+        # There Herd has several servers behind it, of which one is asked directly.
+        self.assertLessEqual(direct, herd)
+        if ON_OLLAMA:
+            self.assertEqual(direct, herd)
         self.assertIn(MODEL, {name.removesuffix(":latest") for name in herd})
 
     def test_chat(self):
-        answer = self.same(lambda c: c.chat.completions.create(model=MODEL, messages=MESSAGES, temperature=0))
+        answer = self.same_chat(lambda c: c.chat.completions.create(model=MODEL, messages=MESSAGES, temperature=0))
         self.assertEqual(answer["choices"][0]["finish_reason"], "stop")
         self.assertTrue(answer["choices"][0]["message"]["content"])
         self.assertGreater(answer["usage"]["completion_tokens"], 0)
 
     def test_chat_stream_with_usage(self):
-        chunks = self.same(
+        chunks = self.same_chat(
             lambda c: words(
                 c.chat.completions.create(
                     model=MODEL, messages=MESSAGES, temperature=0, stream=True, stream_options={"include_usage": True}
@@ -57,25 +62,25 @@ class OpenAI(Both):
         self.assertGreater(chunks[-1]["usage"]["completion_tokens"], 0)
 
     def test_chat_stream_without_usage(self):
-        chunks = self.same(
+        chunks = self.same_chat(
             lambda c: words(c.chat.completions.create(model=MODEL, messages=MESSAGES, temperature=0, stream=True))
         )
         self.assertTrue(all(chunk["choices"] for chunk in chunks))
         self.assertFalse(any(chunk.get("usage") for chunk in chunks))
 
     def test_cut_by_length(self):
-        answer = self.same(
+        answer = self.same_chat(
             lambda c: c.chat.completions.create(model=MODEL, messages=MESSAGES, temperature=0, max_tokens=3)
         )
         self.assertEqual(answer["choices"][0]["finish_reason"], "length")
 
     def test_tool_call(self):
-        answer = self.same(lambda c: c.chat.completions.create(messages=MESSAGES, tools=TOOLS, temperature=0, **CALL))
+        answer = self.same_chat(lambda c: c.chat.completions.create(messages=MESSAGES, tools=TOOLS, temperature=0, **CALL))
         self.assertEqual(answer["choices"][0]["finish_reason"], "tool_calls")
         self.assertEqual(answer["choices"][0]["message"]["tool_calls"][0]["function"]["name"], "weather")
 
     def test_streamed_tool_call(self):
-        chunks = self.same(
+        chunks = self.same_chat(
             lambda c: words(
                 c.chat.completions.create(messages=MESSAGES, tools=TOOLS, temperature=0, stream=True, **CALL)
             )
@@ -84,27 +89,27 @@ class OpenAI(Both):
         self.assertEqual(calls[0]["function"]["name"], "weather")
 
     def test_structured_output(self):
-        answer = self.same(
+        answer = self.same_chat(
             lambda c: c.chat.completions.parse(model=MODEL, messages=MESSAGES, temperature=0, response_format=Person)
         )
         self.assertIsInstance(answer["choices"][0]["message"]["parsed"]["age"], int)
 
     def test_completion(self):
-        answer = self.same(lambda c: c.completions.create(model=MODEL, prompt="Hello", temperature=0, max_tokens=20))
+        answer = self.same_chat(lambda c: c.completions.create(model=MODEL, prompt="Hello", temperature=0, max_tokens=20))
         self.assertTrue(answer["choices"][0]["text"])
 
     def test_completion_stream(self):
-        chunks = self.same(
+        chunks = self.same_chat(
             lambda c: words(c.completions.create(model=MODEL, prompt="Hello", temperature=0, max_tokens=20, stream=True))
         )
         self.assertGreater(len(chunks), 3)
 
     def test_response(self):
-        answer = self.same(lambda c: c.responses.create(model=MODEL, input="Hello?", temperature=0))
+        answer = self.same_meaning(lambda c: c.responses.create(model=MODEL, input="Hello?", temperature=0))
         self.assertEqual(answer["status"], "completed")
 
     def test_response_stream(self):
-        events = self.same(lambda c: words(c.responses.create(model=MODEL, input="Hello?", temperature=0, stream=True)))
+        events = self.same_meaning(lambda c: words(c.responses.create(model=MODEL, input="Hello?", temperature=0, stream=True)))
         self.assertEqual(events[-1]["type"], "response.completed")
 
     def test_embeddings_in_base64_and_as_numbers(self):
@@ -127,15 +132,17 @@ class OpenAI(Both):
             return c.chat.completions.create(model="no-such-model", messages=MESSAGES, temperature=0)
 
         if ON_OLLAMA:
-            error = self.same_error(openai.NotFoundError, ask)
+            error = self.same_error(openai.NotFoundError, ask, same_words=False)
             self.assertIn("no-such-model", str(error))
-        else:  # a llama-server with one model answers to any name
-            self.same(ask)
+        else:  # a llama-server with one model answers to any name; Herd does not
+            with self.assertRaises(openai.NotFoundError):
+                ask(self.herd)
 
     def test_bad_request(self):
         self.same_error(
             openai.BadRequestError if ON_OLLAMA else openai.APIStatusError,
             lambda c: c.chat.completions.create(model=MODEL, messages=MESSAGES, extra_body={"temperature": "hot"}),
+            same_words=not ON_OLLAMA,
         )
 
     def test_many_at_once(self):
@@ -145,16 +152,3 @@ class OpenAI(Both):
                 return [answer.choices[0].message.content for answer in await asyncio.gather(*asked)]
 
         self.assertEqual(asyncio.run(ask(DIRECT_URL)), asyncio.run(ask(HERD_URL)))
-
-
-if ON_OLLAMA:  # only the stand-in counts what it generates
-
-    class Leaving(unittest.TestCase):
-        def test_leaving_ends_the_generation(self):
-            def leave(model):
-                stream = client(HERD_URL).chat.completions.create(model=model, messages=MESSAGES, stream=True)
-                for _, _ in zip(range(5), stream):
-                    pass
-                stream.close()
-
-            generation_ends_when_the_client_leaves(leave)

@@ -6,8 +6,8 @@ import { test } from "node:test";
 import { Ollama } from "ollama";
 
 import {
-  CALL_MODEL, DIRECT_URL, EMBED_MODEL, HERD_URL, MODEL, THINK_MODEL, all, generationEndsWhenTheClientLeaves, messages, plain,
-  same, sameError, schema, tools, until,
+  CALL_MODEL, DIRECT_URL, EMBED_MODEL, HERD_URL, MODEL, THINK_MODEL, all, messages, plain, same,
+  sameError, schema, tools, until,
 } from "./both.mjs";
 
 const both = { direct: new Ollama({ host: DIRECT_URL }), herd: new Ollama({ host: HERD_URL }) };
@@ -76,11 +76,3 @@ test("bad option", async () => {
 test("unload", async () => {
   assert.equal((await same(both, (c) => c.generate({ model: MODEL, prompt: "", keep_alive: 0 }))).done_reason, "unload");
 });
-
-test("leaving ends the generation", () =>
-  generationEndsWhenTheClientLeaves(async (model) => {
-    const stream = await both.herd.chat({ ...steady, model, stream: true });
-    let count = 0;
-    for await (const _ of stream) if ((count += 1) === 5) break;
-    stream.abort();
-  }));
