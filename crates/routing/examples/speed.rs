@@ -4,7 +4,9 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
 
-use proto::{Address, Api, ApiSet, BackendId, BackendKind, BackendState, Health, Link, Model, ModelName, Moment};
+use proto::{
+    Address, Api, ApiSet, BackendId, BackendKind, BackendState, Health, Link, Loaded, Model, ModelName, Moment,
+};
 use routing::{Ask, Ending, Input, Key, Output, Router, Settings};
 
 fn main() {
@@ -100,7 +102,7 @@ fn router(backends: usize, models: usize, slots: u32) -> Router {
         capabilities: vec![],
         context_trained: None,
         modified_at: None,
-        loaded: None,
+        loaded: Some(Loaded { context: Some(8192), size: Some(1 << 30), size_vram: None, expires_at: None }),
         listing: None,
     };
     let state = |number| BackendState {

@@ -207,9 +207,11 @@ impl Fleet {
     /// model between them and do not care about its name, the first one stands for that.
     pub(crate) fn holders<'a>(&'a self, models: &'a [ModelName]) -> impl Iterator<Item = (usize, &'a [Place])> {
         let named = models.iter().map(|name| self.places(name)).enumerate();
-        let is_known = models.is_empty() || models.iter().any(|name| !self.places(name).is_empty());
-        let any: &[Place] = if is_known { &[] } else { &self.any_name };
-        named.chain((!any.is_empty()).then_some((0, any))).filter(|(_, places)| !places.is_empty())
+        let any = std::iter::once_with(|| {
+            let is_unknown = !models.is_empty() && models.iter().all(|name| self.places(name).is_empty());
+            (0, if is_unknown { self.any_name.as_slice() } else { &[] })
+        });
+        named.chain(any).filter(|(_, places)| !places.is_empty())
     }
 
     /// Replaces what backends say of themselves; what is in flight and what was learnt stays with those of the same

@@ -52,8 +52,9 @@ impl Router {
     /// Plans what each backend loads next, for what waits. Tells whether somebody may be granted now who was not before.
     pub(crate) fn plan_loads(&mut self, demands: &Demands, now: Moment) -> bool {
         self.loads_wake = None;
-        self.loads_are_active = false;
-        if self.is_draining {
+        let is_needless =
+            !std::mem::take(&mut self.loads_are_active) && demands.values().all(|demand| demand.loads == 0);
+        if self.is_draining || is_needless {
             return false;
         }
         let mut has_released = false;

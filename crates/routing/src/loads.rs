@@ -36,10 +36,24 @@ const CONFIRM: std::time::Duration = std::time::Duration::from_secs(1);
 pub(crate) struct Loads {
     pub(crate) job: Option<Current>,
     pub(crate) room: Room,
-    /// Who was in memory when the last load began, of ours that ended well: who vanishes soon after was made to leave.
-    before: Option<(Vec<ModelName>, Moment)>,
+    before: Option<Before>,
     /// Until then, or until the backend was looked at, nothing new begins at those that were in memory.
     confirm: Option<Moment>,
+}
+
+/// Who was in memory when the last load of ours began: who vanishes by then was made to leave for it.
+#[derive(Debug)]
+struct Before {
+    models: Vec<ModelName>,
+    until: Moment,
+    /// Whether the load has failed.
+    has_failed: bool,
+}
+
+impl Before {
+    fn has(&self, lane: &Lane) -> bool {
+        self.models.iter().any(|name| lane.has(name))
+    }
 }
 
 /// The job that runs.

@@ -28,6 +28,13 @@ impl Backend {
         let job = loads.job.take_if(|job| job.id == id);
         let is_ours = job.is_some();
         if let Some(job) = job {
+            if job.holds_others {
+                // What was loaded before may have had to leave for it: from now on only what the backend says counts.
+                for lane in self.lanes.iter_mut().filter(|lane| !lane.has(&job.model)) {
+                    lane.turn.assumed = lane.turn.assumed.filter(|assumed| assumed.memory.is_none());
+                    lane.believe(now);
+                }
+            }
             let others = self.lanes.iter().filter(|lane| lane.is_loaded() && !lane.has(&job.model)).count();
             if let Some(lane) = self.lanes.iter_mut().find(|lane| lane.has(&job.model)) {
                 match (&job.task, result) {
@@ -83,6 +90,8 @@ impl Loads {
         turn.used = now;
         turn.failure = None;
         lane.failing = None;
+        // Those that waited for it begin before the next job does.
+        lane.hold = None;
         turn.wishes.load = None;
         turn.last_load = Some(LastLoad { began: wanted_since, ended: now, from });
         turn.assumed = Some(Assumed { memory: Some(InMemory { context, size }), until: now + GRACE });
@@ -92,17 +101,22 @@ impl Loads {
         let had = lane.memory.and_then(|memory| memory.size);
         self.room.shift(size, had);
         lane.memory = Some(InMemory { context, size });
-        if let Some((before, until)) = &mut self.before {
-            *until = now + GRACE;
-            if job.holds_others && !before.is_empty() {
-                self.confirm = Some(now + CONFIRM);
-            }
+        self.watch(job, false, now);
+    }
+
+    /// Looks for a while who had to leave for the load that has ended.
+    fn watch(&mut self, job: &Current, has_failed: bool, now: Moment) {
+        let Some(before) = &mut self.before else { return };
+        before.until = now + GRACE;
+        before.has_failed = has_failed;
+        if job.holds_others && !before.models.is_empty() {
+            self.confirm = Some(now + CONFIRM);
         }
     }
 
     fn not_loaded(&mut self, lane: &mut Lane, job: &Current, fault: JobFault, others: usize, now: Moment) {
         let Task::Load { context, needed, .. } = job.task else { return };
-        self.before = None;
+        self.watch(job, true, now);
         lane.turn.wishes.load = None;
         if fault.is_memory {
             let half = context.map_or(0, |context| context / 2);

@@ -10,7 +10,7 @@ use proto::{BackendKind, ModelName, Moment};
 
 use super::room::Space;
 use super::turn::{least, linger, turn_length};
-use super::{Current, JOB_LOST, Loads, Task};
+use super::{Before, Current, JOB_LOST, Loads, Task};
 use crate::fleet::{Backend, Place};
 use crate::lane::{Hold, Lane};
 use crate::standing::{WaitsAt, Want};
@@ -75,7 +75,8 @@ pub(crate) fn plan(at: usize, backend: &mut Backend, demands: &Demands, next: &m
     let output = decision.map(|decision| planning.begin(decision, next));
     let has_released = planning.apply_holds();
     let Planning { backend, loads, wake, holds, .. } = planning;
-    let is_pending = |lane: &Lane| lane.turn.assumed.is_some() || lane.turn.wishes.are_pending();
+    let is_pending =
+        |lane: &Lane| lane.turn.wants_since.is_some() || lane.turn.assumed.is_some() || lane.turn.wishes.are_pending();
     let is_active = loads.job.is_some()
         || loads.confirm.is_some()
         || holds.iter().any(Option::is_some)
@@ -144,9 +145,9 @@ impl Planning<'_> {
         }
         if let Some(until) = self.loads.confirm {
             if self.now < until {
-                let before = self.loads.before.as_ref().map(|(before, _)| before.as_slice()).unwrap_or_default();
+                let before = self.loads.before.as_ref();
                 for (hold, lane) in self.holds.iter_mut().zip(&self.backend.lanes) {
-                    *hold = before.iter().any(|name| lane.has(name)).then_some(Hold::Job);
+                    *hold = before.is_some_and(|before| before.has(lane)).then_some(Hold::Job);
                 }
                 self.wake_at(until);
                 return None;
@@ -222,9 +223,10 @@ impl Planning<'_> {
                 }
                 why = Why::Grows { from: lane.memory.and_then(|memory| memory.context).unwrap_or_default() };
                 self.holds[at].get_or_insert(Hold::Grow);
-                if lane.working > 0 {
-                    continue;
-                }
+            }
+            // Of one that is not in memory, the last requests may still be ending, be it with an error.
+            if self.backend.lanes[at].working > 0 {
+                continue;
             }
             return Some(self.load(at, demand, !is_certain, why));
         }
@@ -384,7 +386,8 @@ impl Planning<'_> {
         };
         self.loads.before = matches!(task, Task::Load { .. }).then(|| {
             let others = lanes.iter().filter(|other| other.is_loaded() && !other.has(&name));
-            (others.map(|other| other.model().clone()).collect(), self.now + JOB_LOST)
+            let models = others.map(|other| other.model().clone()).collect();
+            Before { models, until: self.now + JOB_LOST, has_failed: false }
         });
         let is_load = matches!(task, Task::Load { .. });
         self.loads.job = Some(Current { id: *next, model: name, began: self.now, task, holds_others });

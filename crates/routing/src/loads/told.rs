@@ -24,14 +24,13 @@ impl Backend {
         }
         self.forget_deleted();
         let slots = self.state.slots.unwrap_or(1);
-        let confirmed = loads.before.as_ref().is_some_and(|(before, _)| {
+        let is_confirmed = loads.before.as_ref().is_some_and(|before| {
             // What we loaded is told to be there, so this look was after the load.
             let is_fresh = |lane: &Lane| lane.turn.assumed.is_some_and(|assumed| assumed.memory.is_some());
-            self.lanes
-                .iter()
-                .any(|lane| is_fresh(lane) && lane.turn.told.is_some() && !before.iter().any(|name| lane.has(name)))
+            let is_there = |lane: &Lane| is_fresh(lane) && lane.turn.told.is_some() && !before.has(lane);
+            before.has_failed || self.lanes.iter().any(is_there)
         });
-        if confirmed {
+        if is_confirmed {
             loads.confirm = None;
         }
         for lane in &mut self.lanes {
@@ -49,13 +48,12 @@ impl Backend {
             let is_wanted = lane.is_loaded() || lane.turn.wants_since.is_some();
             lane.turn.wishes.unload &= is_wanted;
         }
-        if let Some((before, until)) = &loads.before {
-            let has_left = |lane: &Lane| lane.memory.is_none() && before.iter().any(|name| lane.has(name));
-            if self.lanes.iter().any(has_left) {
+        if let Some(before) = &loads.before {
+            if !before.has_failed && self.lanes.iter().any(|lane| lane.memory.is_none() && before.has(lane)) {
                 let stay = self.lanes.iter().filter(|lane| lane.is_loaded()).count();
                 loads.room.limit(stay, now);
                 loads.before = None;
-            } else if now > *until {
+            } else if now > before.until {
                 loads.before = None;
             }
         }
