@@ -47,9 +47,10 @@ fn user(text: &str) -> Value {
     json!({ "type": "message", "role": "user", "content": [{ "type": "input_text", "text": text }] })
 }
 
-async fn llama() -> (Backend, House) {
+/// A server that knows the call itself, so that what goes by is passed on as it comes.
+async fn vllm() -> (Backend, House) {
     let backend = Backend::new().await;
-    let house = House::of(BackendKind::LlamaServer, &[&backend], LONG, PLENTY).await;
+    let house = House::of(BackendKind::Vllm, &[&backend], LONG, PLENTY).await;
     (backend, house)
 }
 
@@ -67,7 +68,7 @@ async fn turn(backend: &Backend, house: &House, request: &Value, answered: &Valu
 
 #[tokio::test]
 async fn a_conversation_goes_on_at_a_server_that_stores_nothing() {
-    let (backend, house) = llama().await;
+    let (backend, house) = vllm().await;
     let first = json!({ "model": "m", "store": true, "instructions": "be kind", "input": "one" });
     let (asked, (status, object)) = turn(&backend, &house, &first, &said("resp_a", "two")).await;
     assert_eq!(
@@ -97,7 +98,7 @@ async fn a_conversation_goes_on_at_a_server_that_stores_nothing() {
 
 #[tokio::test]
 async fn a_stream_says_what_it_continues_and_is_kept_when_its_last_record_comes() {
-    let (backend, house) = llama().await;
+    let (backend, house) = vllm().await;
     turn(&backend, &house, &json!({ "model": "m", "input": "one" }), &said("resp_a", "two")).await;
     let request = r#"{"model":"m","stream":true,"previous_response_id":"resp_a","input":"three"}"#;
     let mut client = house.ask("/v1/responses", request).await;
@@ -132,7 +133,7 @@ async fn a_stream_says_what_it_continues_and_is_kept_when_its_last_record_comes(
 
 #[tokio::test]
 async fn a_stream_that_is_cut_is_ended_and_not_kept() {
-    let (backend, house) = llama().await;
+    let (backend, house) = vllm().await;
     let mut client = house.ask("/v1/responses", r#"{"model":"m","stream":true,"input":"one"}"#).await;
     let mut upstream = backend.accept().await;
     upstream.until("one\"}").await;
@@ -193,7 +194,7 @@ async fn ollamas_answers_are_kept_too_under_ids_that_nobody_guesses() {
 
 #[tokio::test]
 async fn what_is_not_kept_is_said_in_openais_words() {
-    let (backend, house) = llama().await;
+    let (backend, house) = vllm().await;
     let request = r#"{"model":"m","previous_response_id":"resp_x","input":"one"}"#;
     let (status, error) = answer(house.ask("/v1/responses", request).await).await;
     assert_eq!(status, 400);
@@ -219,7 +220,7 @@ async fn what_is_not_kept_is_said_in_openais_words() {
 
 #[tokio::test]
 async fn what_is_kept_can_be_shown_listed_and_deleted() {
-    let (backend, house) = llama().await;
+    let (backend, house) = vllm().await;
     turn(&backend, &house, &json!({ "model": "m", "input": "one" }), &said("resp_a", "two")).await;
     let next = json!({ "model": "m", "previous_response_id": "resp_a", "input": "three" });
     turn(&backend, &house, &next, &said("resp_b", "four")).await;
@@ -257,7 +258,7 @@ async fn what_is_kept_can_be_shown_listed_and_deleted() {
 
 #[tokio::test]
 async fn tokens_are_counted_with_those_of_earlier_turns() {
-    let (backend, house) = llama().await;
+    let (backend, house) = vllm().await;
     turn(&backend, &house, &json!({ "model": "m", "input": "x".repeat(400) }), &said("resp_a", &"y".repeat(80))).await;
     let path = "/v1/responses/input_tokens";
     let mut tokens = Vec::new();
@@ -300,7 +301,7 @@ async fn packed_bodies_reach_the_backend_plain() {
     flate2::read::ZlibEncoder::new(plain.as_bytes(), Compression::default()).read_to_end(&mut zlib).unwrap();
     let zstd = compress_to_vec(plain.as_bytes(), CompressionLevel::Fastest);
     for (coding, packed) in [("gzip", gzip.finish().unwrap()), ("deflate", zlib), ("zstd", zstd)] {
-        let (backend, house) = llama().await;
+        let (backend, house) = vllm().await;
         let client = house.send("POST /v1/responses", &format!("Content-Encoding: {coding}\r\n"), &packed).await;
         let mut upstream = backend.accept().await;
         let (head, body) = asked(&mut upstream, "\"hi\"}]}]}").await;

@@ -37,7 +37,7 @@ fn said(item: Json<'_>, out: &mut String) {
         out.push_str(item.as_str());
         return;
     }
-    // llama-server refuses earlier thinking without `content` (build 10434), and shows it there itself.
+    // Servers that know the call take earlier thinking from `content`: llama-server's build 10434 refuses it without.
     out.push('{');
     for (name, value) in item.members().filter(|(name, _)| name != "content") {
         out.push_str(&format!("{}:{},", Value::from(name.as_ref()), value.as_str()));
