@@ -85,6 +85,10 @@ const ROWS: &[Row] = &[
     ("/v1/chat/completions", "seed", At("/options/seed"), Same),
     ("/v1/chat/completions", "stop", At("/options/stop"), Same),
     ("/v1/chat/completions", "reasoning_effort", At("/think"), Same),
+    ("/v1/chat/completions", "options.top_k", At("/options/top_k"), Same),
+    ("/v1/chat/completions", "options.num_ctx", Context, Same),
+    ("/v1/chat/completions", "options.num_thread", Named, Same),
+    ("/v1/chat/completions", "options.num_gpu", Named, Same),
     ("/v1/chat/completions", "user", Named, Same),
     ("/v1/chat/completions", "metadata", Named, Same),
     ("/v1/chat/completions", "metadata.tags", Kept, Kept),
@@ -164,6 +168,8 @@ const NOT_YET: &[NotYet] = &[
     ),
     ("continue-ide", "llama-server", "/api/chat options.use_mmap", "`false` is not nothing"),
     ("claude-code", "forgetful ollama", "words", "a prompt that is too long, in Anthropic's words"),
+    ("langchain", "ollama", "/v1/chat/completions options.num_gpu", "0 is not nothing"),
+    ("langchain", "ollama", "machine options", "0 is not nothing"),
     ("langchain", "ollama", "ignored fields", "nulls are named among the ignored"),
 ];
 

@@ -185,6 +185,12 @@ impl House {
         let left = left.or((!asked.body["metadata"]["tags"].is_null()).then_some("metadata.tags"));
         let left = left.or((!asked.body["keep_alive"].is_null()).then_some("keep_alive"));
         verdicts.is("own fields", left.is_none(), || format!("{what}: the backend got {left:?}"));
+        // Another value of one of these than the model was loaded with loads it again.
+        let reloads = ["num_gpu", "num_thread", "num_batch", "main_gpu", "use_mmap", "draft_num_predict"];
+        let reload = reloads.into_iter().find(|name| !asked.body["options"][name].is_null());
+        verdicts.is("machine options", !self.is_ollama() || reload.is_none(), || {
+            format!("{what}: the backend got {reload:?}")
+        });
         if self.is_ollama() && served != EMBEDDER {
             let verdict = answer.header("x-fleet-context").unwrap_or_default();
             let context = &asked.body["options"]["num_ctx"];
