@@ -103,9 +103,8 @@ fn what_was_not_used_for_the_longest_time_makes_room() {
     let (_fake, herd) = house();
     // What no model is told, and is kept all the same.
     let with = |bytes: usize| {
-        let sealed = "x".repeat(bytes);
-        let thinking = json!({ "type": "reasoning", "summary": [{ "text": "hm" }], "encrypted_content": sealed });
-        json!({ "input": [{ "role": "user", "content": "hi" }, thinking, { "role": "user", "content": "so?" }] })
+        let numbers = vec![1_234_567_890_123_456_789_u64; bytes / 20];
+        json!({ "input": [{ "role": "user", "content": "hi", "created_by": numbers }] })
     };
     let is_kept =
         |response: &Value| get(&herd.at(&format!("/v1/responses/{}", response["id"].as_str().unwrap()))).status == 200;
