@@ -30,6 +30,9 @@ const LARGER_WAITS: Duration = Duration::from_secs(3);
 const UP_WITHIN: Duration = Duration::from_secs(3);
 /// A connection that lasted this long was a good one: it is redialled at once, without counting failures.
 const GOOD_AFTER: Duration = Duration::from_secs(2);
+/// How long a dial of a member that was seen lately may take before another is begun beside it. Dials end after five
+/// seconds by themselves, so there are at most six.
+const IMPATIENT: Duration = Duration::from_secs(1);
 /// How long after its last sign a member is redialled at least once a second.
 const RECENT: Duration = Duration::from_secs(600);
 /// The longest pause between dials of an address where a member may be.
@@ -126,6 +129,7 @@ struct Dial {
     node: Option<NodeKey>,
     role: Role,
     address: Option<SocketAddr>,
+    began: Moment,
 }
 
 /// An address of unknown owner.
@@ -138,6 +142,13 @@ struct Wanderer {
     dialling: bool,
     node: Option<NodeKey>,
     trouble: Option<Trouble>,
+}
+
+impl Member {
+    /// Whether it was seen, or became a member, not long ago.
+    fn is_recent(&self, now: Moment) -> bool {
+        now.since(self.seen.unwrap_or(self.allowed)) < RECENT
+    }
 }
 
 impl Links {
@@ -244,8 +255,9 @@ impl Links {
         node: Option<NodeKey>,
         role: Role,
         first: Option<SocketAddr>,
+        now: Moment,
     ) {
-        self.dials.insert(connection, Dial { node, role, address: first });
+        self.dials.insert(connection, Dial { node, role, address: first, began: now });
     }
 
     /// A dial reached `node` at `address`: the role it is to have, or why it is to be closed.
@@ -333,10 +345,13 @@ impl Links {
         let Some(open) = self.connections.get_mut(&connection) else { return };
         open.up.get_or_insert(now);
         let (node, Some(role)) = (open.node, open.role) else { return };
+        let patience = self.patience(node);
         if let Some(member) = self.members.get_mut(&node) {
             member.seen = Some(now);
             if role == Role::Control {
                 member.trouble = None;
+                let data = &mut member.roles[Role::Data as usize];
+                data.next = data.next.min(now + patience);
             }
         }
         if let Some(address) = listens_at {
@@ -439,10 +454,10 @@ impl Links {
         }
         let late = self.connections.values().filter(|open| open.up.is_none() && !open.closing);
         let late = late.map(|open| open.began + UP_WITHIN);
-        let dials = self.members.iter().flat_map(|(node, member)| {
-            let wanted = Role::ALL.into_iter().filter(|role| self.is_wanted(*node, member, *role));
-            wanted.map(|role| member.roles[role as usize].next)
-        });
+        let dials = self
+            .members
+            .iter()
+            .flat_map(|(node, member)| Role::ALL.into_iter().filter_map(|role| self.due(*node, member, role)));
         let room = self.exploring() < MOST_EXPLORED;
         let strays = self.strays.values().filter(move |stray| room && !stray.dialling).map(|stray| stray.next);
         late.chain(dials).chain(strays).min()
@@ -539,18 +554,33 @@ impl Links {
         self.strays.values().filter(|stray| stray.dialling).count()
     }
 
-    fn is_wanted(&self, node: NodeKey, member: &Member, role: Role) -> bool {
-        let dialling = || self.dials.values().any(|dial| dial.node == Some(node) && dial.role == role);
-        let ordered = || {
-            let same = |order: &Order| matches!(order, Order::Dial { node: Some(to), role: of, .. } if *to == node && *of == role);
-            self.orders.iter().any(same)
-        };
-        !member.addresses.is_empty() && self.live(node, role).next().is_none() && !dialling() && !ordered()
+    /// When to dial `node` next for `role`; `None` if there is no need or no way to.
+    fn due(&self, node: NodeKey, member: &Member, role: Role) -> Option<Moment> {
+        if member.addresses.is_empty() || self.live(node, role).next().is_some() {
+            return None;
+        }
+        // Who does not answer is looked for on one connection, not two.
+        if role == Role::Data && !self.is_up(node, Role::Control) {
+            return None;
+        }
+        let ordered =
+            |order: &Order| matches!(order, Order::Dial { node: Some(to), role: of, .. } if *to == node && *of == role);
+        if self.orders.iter().any(ordered) {
+            return None;
+        }
+        let next = member.roles[role as usize].next;
+        let under_way = self.dials.values().filter(|dial| dial.node == Some(node) && dial.role == role);
+        match under_way.map(|dial| dial.began).max() {
+            None => Some(next),
+            // The system repeats its own attempts ever more slowly, and the network may be back in a moment.
+            Some(began) if member.is_recent(began) => Some(next.max(began + IMPATIENT)),
+            Some(_) => None,
+        }
     }
 
     fn dial_if_due(&mut self, node: NodeKey, role: Role, now: Moment) {
         let Some(member) = self.members.get(&node) else { return };
-        if now < member.roles[role as usize].next || !self.is_wanted(node, member, role) {
+        if self.due(node, member, role).is_none_or(|due| now < due) {
             return;
         }
         // A connection without a role may turn out to be this one, and there is no hurry: it has a deadline.
@@ -578,7 +608,7 @@ impl Links {
     fn failed(&mut self, node: NodeKey, role: Role, trouble: Trouble, now: Moment) {
         let Some(member) = self.members.get_mut(&node) else { return };
         member.trouble = Some(trouble);
-        let recent = now.since(member.seen.unwrap_or(member.allowed)) < RECENT;
+        let recent = member.is_recent(now);
         let missing = &mut member.roles[role as usize];
         missing.failures = missing.failures.saturating_add(1);
         let pause = if recent {

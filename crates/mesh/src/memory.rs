@@ -285,7 +285,8 @@ async fn drive(network: Network, shared: Arc<Shared>, here: SocketAddr) {
                 Order::Close { connection, .. } => network.close(&shared, connection),
                 Order::Dial { node, role, addresses } => {
                     let connection = ConnectionId::new_unchecked(lock(&network.0).number());
-                    lock(&shared.links).dialled(connection, node, role, addresses.first().copied());
+                    let now = shared.clock.now();
+                    lock(&shared.links).dialled(connection, node, role, addresses.first().copied(), now);
                     let mut reached = Err(Missed(Trouble::Silent, None));
                     for address in addresses {
                         reached = network.dial(&shared, here, connection, node, address);

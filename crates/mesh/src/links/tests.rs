@@ -118,7 +118,7 @@ impl World {
                         self.dials += 1;
                         let connection = self.number();
                         let id = ConnectionId::new_unchecked(connection);
-                        self.links[usize::from(number)].dialled(id, node, role, addresses.first().copied());
+                        self.links[usize::from(number)].dialled(id, node, role, addresses.first().copied(), self.now);
                         let to = addresses.iter().find_map(|to| (0..NODES).find(|other| address(*other) == *to));
                         let wanted = node.map(|node| node.bytes()[0]);
                         self.later(1, Happens::Dialled { from: number, connection, to, wanted });
@@ -345,11 +345,16 @@ fn the_smaller_key_dials_and_the_larger_waits() {
         links.hint(address(other), Some(key(other)), Source::Remembered, at(0));
         assert_eq!(links.poll_timeout(), Some(at(wait)));
         links.handle_timeout(at(wait));
-        for role in Role::ALL {
-            let dial = Order::Dial { node: Some(key(other)), role, addresses: vec![address(other)] };
-            assert_eq!(links.poll_output(), Some(dial));
-        }
+        let dial = |role| Some(Order::Dial { node: Some(key(other)), role, addresses: vec![address(other)] });
+        assert_eq!(links.poll_output(), dial(Role::Control));
         assert_eq!(links.poll_output(), None);
+        // Messages first; requests as soon as it is known that somebody is there.
+        let id = ConnectionId::new_unchecked(1);
+        links.dialled(id, Some(key(other)), Role::Control, None, at(wait));
+        links.reached(id, key(other), address(other), at(wait)).unwrap();
+        links.up(id, None, at(wait));
+        links.handle_timeout(at(2 * wait));
+        assert_eq!(links.poll_output(), dial(Role::Data));
     }
 }
 
@@ -364,7 +369,7 @@ fn redials_are_at_most_a_second_apart_while_a_member_was_seen_lately() {
         while let Some(Order::Dial { node, role, addresses }) = links.poll_output() {
             next += 1;
             let id = ConnectionId::new_unchecked(next);
-            links.dialled(id, node, role, addresses.first().copied());
+            links.dialled(id, node, role, addresses.first().copied(), now);
             links.missed(id, Trouble::Silent, None, now);
         }
         let due = links.poll_timeout().unwrap();
@@ -374,8 +379,8 @@ fn redials_are_at_most_a_second_apart_while_a_member_was_seen_lately() {
     let (lately, later): (Vec<_>, Vec<_>) = pauses.into_iter().partition(|(moment, _)| *moment < at(595_000));
     assert!(lately.iter().all(|(_, pause)| *pause <= Duration::from_secs(1)), "{lately:?}");
     assert!(later.iter().all(|(_, pause)| *pause <= SLOWEST));
-    // Two roles, each at most every fifteen seconds.
-    assert!(later.len() < 2 * 2 * 3600 / 15, "{}", later.len());
+    // At most every fifteen seconds.
+    assert!(later.len() < 2 * 3600 / 15, "{}", later.len());
 }
 
 #[test]
@@ -437,4 +442,24 @@ fn only_the_smaller_key_closes_doubles_and_the_newest_stays() {
         assert_eq!(links.poll_output(), closes.then_some(closed));
         assert_eq!(links.poll_output(), None);
     }
+}
+
+#[test]
+fn a_dial_that_hangs_does_not_keep_others_from_being_made() {
+    let mut links = Links::new(key(1), 7);
+    links.allow(&[key(2)].into(), at(0));
+    links.hint(address(2), Some(key(2)), Source::Remembered, at(0));
+    let mut dialled = Vec::new();
+    for ms in (0..5000).step_by(100) {
+        links.handle_timeout(at(ms));
+        while let Some(Order::Dial { node, role, .. }) = links.poll_output() {
+            let id = ConnectionId::new_unchecked(dialled.len());
+            links.dialled(id, node, role, Some(address(2)), at(ms));
+            dialled.push(ms);
+        }
+    }
+    assert_eq!(dialled, [0, 1000, 2000, 3000, 4000]);
+    // The second of them is answered; the others are too late.
+    assert_eq!(links.reached(ConnectionId::new_unchecked(1), key(2), address(2), at(5000)), Ok(Role::Control));
+    assert_eq!(links.reached(ConnectionId::new_unchecked(3), key(2), address(2), at(5000)), Err(Unwanted::Already));
 }

@@ -64,7 +64,8 @@ impl Behaviour {
                         .build(),
                     None => DialOpts::unknown_peer_id().address(multiaddr(first?)).allocate_new_port().build(),
                 };
-                lock(&self.shared.links).dialled(opts.connection_id(), node, role, first);
+                let now = self.shared.clock.now();
+                lock(&self.shared.links).dialled(opts.connection_id(), node, role, first, now);
                 Some(ToSwarm::Dial { opts })
             }
             Order::Close { node, connection } => {
