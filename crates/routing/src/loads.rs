@@ -65,6 +65,8 @@ pub(crate) struct Current {
     pub(crate) task: Task,
     /// Whether nothing new begins at the other models while it runs.
     holds_others: bool,
+    /// Whether the server may have had to wait for other models' answers: then it tells nothing about loads.
+    may_wait: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -85,7 +85,9 @@ impl Loads {
         let Task::Load { context, wanted_since, from, .. } = job.task else { return };
         let turn = &mut lane.turn;
         let size = turn.bytes(context);
-        turn.times.add(context, now.since(job.began));
+        if !job.may_wait {
+            turn.times.add(context, now.since(job.began));
+        }
         turn.began = now;
         turn.used = now;
         turn.failure = None;

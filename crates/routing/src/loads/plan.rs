@@ -390,7 +390,8 @@ impl Planning<'_> {
             Before { models, until: self.now + JOB_LOST, has_failed: false }
         });
         let is_load = matches!(task, Task::Load { .. });
-        self.loads.job = Some(Current { id: *next, model: name, began: self.now, task, holds_others });
+        let may_wait = holds_others && self.backend.working > 0;
+        self.loads.job = Some(Current { id: *next, model: name, began: self.now, task, holds_others, may_wait });
         let job = Job { id: *next, backend: state.clone(), model, context, is_embedding, why };
         self.wake_at(self.now + JOB_LOST);
         if is_load { Output::Load(job) } else { Output::Unload(job) }
