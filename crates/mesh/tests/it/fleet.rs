@@ -10,8 +10,8 @@ use http::{Request, Response};
 use http_body_util::{BodyExt as _, Empty, Full};
 use mesh::memory::Network;
 use mesh::{
-    Answering, Body, Event, Events, FleetSecret, Hint, Identity, Listen, Mesh, NodeKey, Serve, Settings, Source,
-    Transport,
+    Answering, Body, Event, Events, FleetSecret, Hint, Identity, Listen, Mesh, NodeKey, RequestError, Serve, Settings,
+    Source, Transport,
 };
 use proto::{Clock, Moment};
 
@@ -164,11 +164,20 @@ impl Node {
         }
     }
 
-    /// What `other` answers.
-    pub(crate) async fn ask(&self, other: NodeKey, request: Request<Body>) -> Result<Bytes, mesh::RequestError> {
+    /// What `other` answers. Waits longer for a connection that is being made than a request itself does: machines that
+    /// run tests are slow.
+    pub(crate) async fn ask(&self, other: NodeKey, request: Request<Body>) -> Result<Bytes, RequestError> {
+        let (head, asked) = request.into_parts();
+        let asked = asked.collect().await.unwrap().to_bytes();
         let asking = async {
-            let answer = self.transport.request(other, request).await?;
-            Ok(answer.into_body().collect().await.unwrap().to_bytes())
+            loop {
+                let request = Request::from_parts(head.clone(), body(asked.clone()));
+                match self.transport.request(other, request).await {
+                    Ok(answer) => return Ok(answer.into_body().collect().await.unwrap().to_bytes()),
+                    Err(RequestError::NotConnected) if self.peer(other).connected => {}
+                    Err(error) => return Err(error),
+                }
+            }
         };
         tokio::time::timeout(PATIENCE, asking).await.expect("an answer")
     }
