@@ -54,6 +54,8 @@ pub struct Scan {
     pub stream: Option<bool>,
     /// The bytes of the value of top-level `keep_alive`.
     pub keep_alive: Option<Range<usize>>,
+    /// Whether that is more than `null`.
+    pub keep_alive_is_said: bool,
     /// Where things stand in top-level `options`.
     pub options: OptionsAt,
     /// The bytes of the value of top-level `shift`, when `false`: Ollama loads the model again for it.
@@ -239,7 +241,10 @@ impl Scanning {
                     _ => scan.stream,
                 };
             }
-            Field::KeepAlive => scan.keep_alive = Some(reader.value(1)?),
+            Field::KeepAlive => {
+                scan.keep_alive_is_said = reader.peek() != Some(b'n');
+                scan.keep_alive = Some(reader.value(1)?);
+            }
             Field::Options => options(reader, scan)?,
             Field::MaxTokens => {
                 let limit = number(reader)?;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dialect::{Cause, Failure};
-use proto::Api;
+use proto::{Api, Dialect};
 use routing::Refusal;
 
 /// What the client of `api` is told, who asked for `requested`.
@@ -43,12 +43,17 @@ pub(crate) fn failure(refusal: &Refusal, api: Api, requested: &str) -> Failure {
             ),
             *retry_after,
         ),
-        Refusal::ContextTooLong { needed, most } => Failure::new(
-            Cause::ContextLength,
-            format!(
-                "the prompt needs a context of {needed} tokens, and the most that this model can be given here is {most}"
-            ),
-        ),
+        Refusal::ContextTooLong { needed, most } => {
+            let text = match api.dialect() {
+                // The words on which Anthropic's clients shorten the conversation.
+                Dialect::Anthropic => format!("prompt is too long: {needed} tokens > {most} maximum"),
+                _ => format!(
+                    "the prompt needs a context of {needed} tokens, and the most that this model can be given here is \
+                     {most}"
+                ),
+            };
+            Failure::new(Cause::ContextLength, text)
+        }
         Refusal::LoadFailed { model, reason, retry_after } => {
             retry(Cause::Unavailable, format!("model '{model}' could not be loaded: {reason}"), *retry_after)
         }

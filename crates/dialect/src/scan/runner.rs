@@ -26,7 +26,9 @@ impl Scan {
         // Null is "not given" for all of these, and needs no care for commas.
         if let Some(at) = &self.keep_alive {
             change(at, null());
-            ignored.push("keep_alive");
+            if self.keep_alive_is_said {
+                ignored.push("keep_alive");
+            }
         }
         if let Some(at) = self.shift.as_ref().filter(|_| runner.strips) {
             change(at, null());
@@ -64,7 +66,9 @@ impl Scan {
             // Null would count as a context that was named.
             (None, Some(_)) => {
                 edits.extend(self.options.num_ctx_cut.iter().map(|at| Edit { range: at.clone(), with: Bytes::new() }));
-                ignored.push("options.num_ctx");
+                if self.num_ctx.is_some() {
+                    ignored.push("options.num_ctx");
+                }
             }
             (None, None) => {}
         }

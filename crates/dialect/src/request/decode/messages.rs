@@ -96,7 +96,10 @@ fn block_part<'a>(context: &mut Context<'_>, mut block: Object<'a>) -> Result<Op
         "document" => Part::Text(document(context, &mut block)?),
         "thinking" => {
             // A proof that the text is the model's own, for Anthropic's servers alone.
-            block.take("signature");
+            // It tells Anthropic's own models that they thought this; nobody else can read it.
+            if block.take("signature").is_some_and(|signature| !signature.is_nothing()) {
+                context.ignored("messages[].content[].signature");
+            }
             Part::Thinking(block.string("thinking")?.unwrap_or_default())
         }
         "redacted_thinking" => {

@@ -53,7 +53,9 @@ pub(super) fn flat<'a>(
                 if let Some(members) = tool.array("tools")? {
                     flat(context, members, Some(&name), request)?;
                 }
-                tool.take("description");
+                if tool.take("description").is_some_and(|text| !text.is_nothing()) {
+                    context.ignored("tools[].description");
+                }
                 context.rest(tool)?;
             }
             // Run by OpenAI's servers; Codex sends it with each request and works without it.

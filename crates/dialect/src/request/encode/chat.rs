@@ -1,6 +1,7 @@
 //! Writes `/v1/chat/completions`.
 
 use super::super::context::Context;
+use super::super::json::Kind;
 use super::super::quirks::ThinkingSwitch;
 use super::super::writer::Writer;
 use super::ollama::tool;
@@ -8,6 +9,7 @@ use super::{text_pieces, thinking_pieces, with_arguments};
 use crate::Failure;
 use crate::canon::{Effort, Format, Media, Message, Part, Request, Role, Thinking, Tool, ToolChoice};
 use crate::request::object::bad_request;
+use crate::scan::machine_option;
 
 /// The conversation that `request` is.
 pub(crate) fn chat(context: &mut Context<'_>, request: &Request<'_>, capacity: usize) -> Result<Writer, Failure> {
@@ -102,6 +104,10 @@ fn options(context: &mut Context<'_>, request: &Request<'_>, out: &mut Writer) -
                 out.key(known).plain(number);
             }
             Some(_) if default.is_some() && value.number() == default => {}
+            // False and zero ask for something where they are not what the server does anyway.
+            _ if machine_option(name).is_some() && value.kind() != Kind::Null => {
+                context.ignored(format!("options.{name}"))
+            }
             _ => context.leftover(format!("options.{name}"), *value)?,
         }
     }

@@ -3,6 +3,7 @@
 use proto::Api;
 
 use super::super::context::Context;
+use super::super::json::Kind;
 use super::super::writer::Writer;
 use super::{forced, text_pieces, thinking_pieces, with_arguments};
 use crate::canon::{Effort, Format, Message, Part, Request, Role, Thinking, Tool, ToolChoice};
@@ -99,7 +100,7 @@ fn options(context: &mut Context<'_>, request: &Request<'_>, out: &mut Writer) {
     let Runner { context: loaded, strips } = context.target.runner;
     let mut names_context = false;
     for (name, value) in &request.options {
-        let is_machines = machine_option(name).is_some() && !value.is_nothing();
+        let is_machines = machine_option(name).is_some() && value.kind() != Kind::Null;
         match &**name {
             "num_ctx" if strips => {
                 // What the client gets is told by `X-Fleet-Context`; here, that its own number was not used.
