@@ -7,9 +7,10 @@ use crate::{Host, Roots, Sample};
 
 /// The senses of one machine.
 ///
-/// Belongs to one thread, which may block: a sample takes well under a millisecond on a healthy machine, but as long as
-/// a dead network disk or a hanging driver makes it. It starts no thread and keeps nothing but the last reading of
-/// counters, and open connections to the driver, the buses and the display.
+/// Belongs to the thread that makes it, which may block: it is not `Send`, but [`Roots`] and [`Sample`] are. A sample
+/// takes well under a millisecond on a healthy machine, but as long as a dead network disk or a hanging driver makes it.
+/// It starts no thread and keeps nothing but the last reading of counters, and open connections to the driver, the buses
+/// and the display.
 pub struct Prober {
     senses: Senses,
     host: Arc<Host>,
