@@ -49,6 +49,11 @@ impl Router {
         self.loads_are_active = true;
     }
 
+    /// Gives up jobs that should have ended long ago.
+    pub(crate) fn lose_jobs(&mut self, now: Moment) {
+        self.fleet.backends.iter_mut().for_each(|backend| backend.lose_job(now));
+    }
+
     /// Plans what each backend loads next, for what waits. Tells whether somebody may be granted now who was not before.
     pub(crate) fn plan_loads(&mut self, demands: &Demands, now: Moment) -> bool {
         self.loads_wake = None;
@@ -59,7 +64,6 @@ impl Router {
         }
         let mut has_released = false;
         for (at, backend) in self.fleet.backends.iter_mut().enumerate() {
-            backend.lose_job(now);
             let planned = plan(at, backend, demands, &mut self.last_job, now);
             self.outputs.extend(planned.output);
             self.loads_are_active |= planned.is_active;

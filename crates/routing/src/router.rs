@@ -50,6 +50,8 @@ pub struct Router {
     /// When plans change by time alone.
     pub(crate) loads_wake: Option<Moment>,
     pub(crate) last_job: JobId,
+    /// When something was last handled.
+    pub(crate) now: Moment,
 }
 
 /// A granted request.
@@ -90,11 +92,13 @@ impl Router {
             loads_are_active: false,
             loads_wake: None,
             last_job: 0,
+            now: Moment::default(),
         }
     }
 
     /// Takes in that `input` happened at `now`.
     pub fn handle(&mut self, input: Input, now: Moment) {
+        self.now = now;
         match input {
             Input::Arrive(key, ask) => self.arrive(key, ask, now),
             Input::Leave(key) => self.leave(key, now),
@@ -121,6 +125,7 @@ impl Router {
 
     /// Takes in that it is `now`. Calling it too early does no harm.
     pub fn handle_timeout(&mut self, now: Moment) {
+        self.now = now;
         self.settle(now);
     }
 
@@ -282,6 +287,9 @@ impl Router {
     }
 
     fn settle_waiting(&mut self, now: Moment) {
+        if self.loads_are_active {
+            self.lose_jobs(now);
+        }
         for _ in 0..ROUNDS {
             self.grant_waiting(now);
             let demands = self.look_at_waiting(now);

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use proto::{BackendId, ModelName};
 
 use crate::fleet::Place;
-use crate::{LaneState, QueueView, Router};
+use crate::standing::Standing;
+use crate::{QueueView, Router};
 
 impl Router {
     /// Requests being worked on by any backend.
@@ -40,34 +41,54 @@ impl Router {
         }
     }
 
-    /// Every model of every backend that has or had work or is waited for, sorted by backend, then model.
+    /// Whether nothing of `model` is in memory at `backend`, on its way there or in flight: then it can be deleted.
+    /// `true` where either is not known.
+    pub fn is_clear(&self, backend: &BackendId, model: &ModelName) -> bool {
+        let Some(backend) = self.fleet.find(backend) else { return true };
+        let Some(lane) = backend.lanes.iter().find(|lane| lane.has(model)) else { return true };
+        let is_in_a_job = backend.loads.as_ref().is_some_and(|loads| loads.is_about(lane));
+        !lane.is_loaded() && lane.working == 0 && !is_in_a_job
+    }
+
+    /// Every model of every backend that has or had work or is waited for, sorted by backend, then model, as of the last
+    /// time that something was handled.
     pub fn queue_by_model(&self) -> Vec<QueueView> {
-        let mut pending: BTreeMap<Place, usize> = BTreeMap::new();
-        for (want, waiting) in self.queue.wants() {
-            if let Some(place) = self.fleet.expected_place(want) {
-                *pending.entry(place).or_default() += waiting;
+        let now = self.now;
+        let mut waiting: BTreeMap<Place, (usize, Option<Option<u64>>)> = BTreeMap::new();
+        for (want, requests) in self.queue.wants() {
+            let (place, load) = match self.fleet.standing(want, None, now) {
+                Standing::Busy { at: Some(at), .. } => (Some(at.place), at.load),
+                _ => (self.fleet.expected_place(want), None),
+            };
+            if let Some(place) = place {
+                let entry = waiting.entry(place).or_default();
+                entry.0 += requests;
+                entry.1 = entry.1.max(load);
             }
         }
         let mut views = Vec::new();
         for (at, backend) in self.fleet.backends.iter().enumerate() {
             for (lane_at, lane) in backend.lanes.iter().enumerate() {
-                let pending = pending.get(&Place { backend: at, lane: lane_at }).map_or(0, |&waiting| number(waiting));
+                let (requests, load) = waiting.get(&Place { backend: at, lane: lane_at }).copied().unwrap_or_default();
                 let in_flight = lane.working + lane.light;
-                if pending > 0 || in_flight > 0 || lane.completed > 0 || lane.failed > 0 {
-                    views.push(QueueView {
-                        backend: backend.state.id.clone(),
-                        model: lane.model().clone(),
-                        pending,
-                        in_flight,
-                        completed: lane.completed,
-                        failed: lane.failed,
-                        slots: backend.slots(lane, None),
-                        state: if lane.is_loaded() { LaneState::Loaded } else { LaneState::Idle },
-                        reason: None,
-                        eta: None,
-                        context: None,
-                    });
+                let has_worked = lane.completed > 0 || lane.failed > 0;
+                if requests == 0 && in_flight == 0 && !has_worked {
+                    continue;
                 }
+                let outlook = (requests > 0).then(|| backend.outlook(lane, load, now));
+                views.push(QueueView {
+                    backend: backend.state.id.clone(),
+                    model: lane.model().clone(),
+                    pending: number(requests),
+                    in_flight,
+                    completed: lane.completed,
+                    failed: lane.failed,
+                    slots: backend.slots(lane, None),
+                    state: backend.lane_state(lane, requests > 0),
+                    eta: outlook.as_ref().and_then(|outlook| outlook.1),
+                    reason: outlook.map(|outlook| outlook.0),
+                    context: lane.memory.and_then(|memory| memory.context),
+                });
             }
         }
         views.sort_by(|a, b| (&a.backend, &a.model).cmp(&(&b.backend, &b.model)));

@@ -187,6 +187,9 @@ impl Planning<'_> {
         for (_, at) in wanting {
             let Some(demand) = self.demand(at).cloned() else { continue };
             let lane = &self.backend.lanes[at];
+            if lane.failing.is_some_and(|until| self.now < until) {
+                continue;
+            }
             let load = lane.turn.load_time(demand.context);
             let is_reload = lane.is_loaded();
             if is_taken && !is_reload {

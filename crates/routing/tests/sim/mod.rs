@@ -173,7 +173,7 @@ impl Sim {
     pub fn run_to_rest(&mut self, most: Duration) {
         let end = self.now + most;
         let is_coming = |event: &Event| matches!(event, Event::Arrive(_) | Event::Other(_));
-        while self.now < end && !(self.is_at_rest() && !self.events.values().any(is_coming)) {
+        while self.now < end && (!self.is_at_rest() || self.events.values().any(is_coming)) {
             self.run(Duration::from_secs(20));
         }
         self.run(Duration::from_secs(20));
@@ -298,9 +298,10 @@ impl Sim {
         let going = self.going.take().unwrap();
         assert_eq!(going.job.id, id);
         let name = going.job.model.clone();
-        let fails = self.kind.fails > 0 && going.is_load && self.loads.len() % self.kind.fails == 0;
+        let fails = self.kind.fails > 0 && going.is_load && self.loads.len().is_multiple_of(self.kind.fails);
         if fails {
-            let fault = JobFault { reason: "broken".to_owned(), is_memory: false, retry: self.loads.len() % 2 == 0 };
+            let fault =
+                JobFault { reason: "broken".to_owned(), is_memory: false, retry: self.loads.len().is_multiple_of(2) };
             self.tell_router(Input::JobEnded { id, result: Err(fault) });
             return self.tell();
         }
