@@ -2,7 +2,8 @@
 //!
 //! A fleet of one: among this machine's backends that have the model, the least loaded one, ties in turn. Knows the
 //! slots of every backend and learns those it is not told, keeps who must wait in a bounded and fair queue, lets
-//! backends that fail rest, and gives a request to another backend when its own is lost or when the first content of a
+//! backends that fail rest, loads and unloads models where the server would do that badly, keeps every request to the
+//! context that is loaded, and gives one to another backend when its own is lost or when the first content of a
 //! model in memory is long overdue. Reads no clock, no randomness and no environment: equal inputs give equal answers.
 //!
 //! ```

@@ -28,20 +28,23 @@ const AT_ONCE: usize = 4;
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     last: VecDeque<Duration>,
+    longest: Duration,
 }
 
 impl Seen {
     pub(crate) fn content(&mut self, after: Duration) {
-        if self.last.len() >= REMEMBERED {
-            self.last.pop_front();
-        }
+        let gone = if self.last.len() >= REMEMBERED { self.last.pop_front() } else { None };
         self.last.push_back(after);
+        self.longest = if gone.is_some_and(|gone| gone >= self.longest) {
+            self.last.iter().max().copied().unwrap_or_default()
+        } else {
+            self.longest.max(after)
+        };
     }
 
     /// First content that takes longer is overdue.
     pub(crate) fn bound(&self) -> Duration {
-        let longest = self.last.iter().max().copied().unwrap_or_default();
-        longest.saturating_mul(STRETCH).max(LEAST)
+        self.longest.saturating_mul(STRETCH).max(LEAST)
     }
 }
 
