@@ -36,7 +36,7 @@ class Client {
   }
 
   words(error) {
-    return error.responseBody ?? error.message;
+    return error.message;
   }
 
   arguments(wish) {
@@ -112,7 +112,7 @@ function understood({ text, reasoningText, toolCalls, finishReason, usage }, pie
 // Of every provider.
 const LACKS = {
   "several answers at once": "the package gives one",
-  "log probabilities": "the package gives what the provider gives",
+  "log probabilities": "the provider gives none",
   "earlier answer by its id": "the provider has no such option",
   "embeddings in base64": "the package asks for what it likes",
   "list of models": "the package has no call for it",
@@ -121,12 +121,22 @@ const LACKS = {
   "image by address": "the package fetches it by itself",
 };
 
+const { "log probabilities": _, ...ofOpenAI } = LACKS;
+const { "earlier answer by its id": __, ...ofOpenAIResponses } = ofOpenAI;
+
 class OpenAI extends Client {
   packages = ["ai", "@ai-sdk/openai"];
   provider = createOpenAI({ baseURL: `${this.url}/v1`, apiKey: "any" });
 
   embedder(model) {
     return this.provider.textEmbeddingModel(model);
+  }
+
+  async logProbabilities(wish) {
+    const asked = this.arguments(wish);
+    asked.providerOptions.openai.logprobs = 2;
+    const { providerMetadata } = await generateText(asked);
+    return providerMetadata.openai.logprobs.flat();
   }
 
   options({ single, think }) {
@@ -144,7 +154,7 @@ class OpenAI extends Client {
 class OpenAIChat extends OpenAI {
   title = "ai for Node, @ai-sdk/openai, Chat Completions";
   lacks = {
-    ...LACKS,
+    ...ofOpenAI,
     thinking: "the provider leaves it out of Chat Completions",
     "thinking, streamed": "the provider leaves it out of Chat Completions",
   };
@@ -156,21 +166,18 @@ class OpenAIChat extends OpenAI {
 
 class OpenAIResponses extends OpenAI {
   title = "ai for Node, @ai-sdk/openai, Responses";
-  lacks = { ...LACKS, "cut by a stop sequence": "Responses has no such parameter" };
-
-  constructor(url) {
-    super(url);
-    delete this.lacks["earlier answer by its id"];
-  }
+  lacks = { ...ofOpenAIResponses, "cut by a stop sequence": "Responses has no such parameter" };
 
   model({ model }) {
     return this.provider.responses(model);
   }
 
+  /** How many tokens were read for an answer and for one that goes on from it. */
   async goOn(wish) {
-    const { providerMetadata } = await generateText(this.arguments(wish));
-    const providerOptions = { openai: { previousResponseId: providerMetadata.openai.responseId } };
-    await generateText({ ...this.arguments(wish), providerOptions });
+    const before = await generateText(this.arguments(wish));
+    const providerOptions = { openai: { previousResponseId: before.providerMetadata.openai.responseId } };
+    const after = await generateText({ ...this.arguments(wish), providerOptions });
+    return [before.usage.inputTokens, after.usage.inputTokens];
   }
 }
 
@@ -241,6 +248,11 @@ class Ollama extends Client {
 
   embedder(model) {
     return this.provider.textEmbeddingModel(model);
+  }
+
+  // The provider looks for them in another place.
+  words(error) {
+    return JSON.parse(error.responseBody).error;
   }
 
   options({ think }) {

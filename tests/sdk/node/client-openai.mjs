@@ -217,9 +217,11 @@ export class Responses extends Client {
     return answer.output[0].content[0].logprobs;
   }
 
+  /** How many tokens were read for an answer and for one that goes on from it. */
   async goOn(wish) {
     const before = await this.sdk.responses.create(this.arguments(wish));
-    await this.sdk.responses.create({ ...this.arguments(wish), previous_response_id: before.id });
+    const after = await this.sdk.responses.create({ ...this.arguments(wish), previous_response_id: before.id });
+    return [before.usage.input_tokens, after.usage.input_tokens];
   }
 }
 

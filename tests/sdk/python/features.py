@@ -207,7 +207,12 @@ def log_probabilities(client):
 
 @feature("earlier answer by its id")
 def earlier_answer(client):
-    return refused(client, lambda: client.go_on(Wish()), "previous_response_id")
+    def ask():
+        # What was said before is read as well.
+        before, after = client.go_on(Wish())
+        check.assertGreater(after, before + 10)
+
+    return refused(client, ask, "previous_response_id")
 
 
 @feature("embeddings")

@@ -3,6 +3,7 @@
 Called with the packages to test: `clients` (each with an environment that has them all) or `litellm`.
 """
 
+import faulthandler
 import os
 import sys
 import unittest
@@ -30,6 +31,8 @@ def suites(packages):
 
 def main():
     packages = sys.argv[1]
+    # Nothing here takes a minute; what hangs for a quarter of an hour says where before it ends.
+    faulthandler.dump_traceback_later(900, exit=True)
     comparing, clients = suites(packages)
     cells = Cells()
     everything = unittest.TestSuite(unittest.defaultTestLoader.loadTestsFromModule(module) for module in comparing)

@@ -20,8 +20,7 @@ class LangChain:
         "embeddings in base64": "the package asks for what it likes",
         "list of models": "the package has no call for it",
         "count of tokens": "the package counts by itself",
-        "several answers at once": "the package gives one",
-        "log probabilities": "the package gives what the one below it gives",
+        "several answers at once": "the API has no such parameter",
     }
 
     def __init__(self, url=HERD_URL):
@@ -96,6 +95,9 @@ class LangChain:
             tokens=(usage["input_tokens"], usage["output_tokens"]),
         )
 
+    def log_probabilities(self, wish):
+        return self.runnable(wish).bind(logprobs=True, top_logprobs=2).invoke(self.messages(wish)).response_metadata["logprobs"]
+
     def thoughts(self, message):
         thinking = "".join(
             block.get("reasoning", "") for block in message.content_blocks if block["type"] == "reasoning"
@@ -107,7 +109,7 @@ class Chat(LangChain):
     title = "langchain-openai for Python, Chat Completions"
     package = "langchain-openai"
     responses = False
-    lacks = LangChain.lacks | {
+    lacks = {feature: why for feature, why in LangChain.lacks.items() if feature != "several answers at once"} | {
         "thinking": "the package leaves it out of Chat Completions",
         "thinking, streamed": "the package leaves it out of Chat Completions",
     }
@@ -126,6 +128,13 @@ class Chat(LangChain):
     def words(self, error):
         """The server's own words."""
         return error.body["message"]
+
+    def several(self, wish, count):
+        (answers,) = self.runnable(wish).generate([self.messages(wish)], n=count).generations
+        return answers
+
+    def log_probabilities(self, wish):
+        return super().log_probabilities(wish)["content"]
 
     def model(self, wish):
         settings = {"temperature": 0, "stream_usage": True, **wish.raw}
@@ -164,6 +173,10 @@ class Responses(Chat):
     title = "langchain-openai for Python, Responses"
     responses = True
     lacks = LangChain.lacks | {"cut by a stop sequence": "Responses has no such parameter"}
+
+    def log_probabilities(self, wish):
+        asked = {"top_logprobs": 2, "include": ["message.output_text.logprobs"]}
+        return self.runnable(wish).invoke(self.messages(wish), **asked).content[0]["logprobs"]
 
 
 class Ollama(LangChain):

@@ -26,8 +26,6 @@ class LiteLLM:
         "embeddings in base64": "the package asks for what it likes",
         "list of models": "the package has no call for it",
         "count of tokens": "the package counts by itself",
-        "several answers at once": "the package gives what the one below it gives",
-        "log probabilities": "the package gives what the one below it gives",
     }
     errors = openai.APIStatusError
     not_found = litellm.NotFoundError
@@ -135,6 +133,12 @@ class LiteLLM:
             if close := getattr(stream.completion_stream, "close", None):
                 close()
 
+    def several(self, wish, count):
+        return self.complete(wish, n=count).choices
+
+    def log_probabilities(self, wish):
+        return self.complete(wish, logprobs=True, top_logprobs=2).choices[0].logprobs.content
+
     def embed(self, model, texts):
         answer = litellm.embedding(
             model=f"{self.embedding_provider}/{model}", input=texts, api_base=self.url + self.path, api_key="any"
@@ -162,6 +166,8 @@ class Ollama(LiteLLM):
         "tool call, forbidden": NO_CHOICE,
         "no more than one tool call": NO_CHOICE,
         "image by address": NO_CHOICE,
+        "several answers at once": NO_CHOICE,
+        "log probabilities": "the package does not know that Ollama's API has it",
     }
     # Ollama itself says 500 to it.
     bad_request = litellm.InternalServerError if ON_OLLAMA else litellm.BadRequestError
@@ -174,6 +180,8 @@ class Anthropic(LiteLLM):
     lacks = LiteLLM.lacks | {
         "embeddings": "Anthropic's API has none",
         "any JSON": "Anthropic's API has no such parameter",
+        "several answers at once": "Anthropic's API has no such parameter",
+        "log probabilities": "Anthropic's API has no such parameter",
         "image by address": "the package fetches it by itself",
     }
     # The package takes any 5xx of Anthropic's for the same.

@@ -82,8 +82,10 @@ class Responses(OpenAI):
         return [one.logprob for one in answer.output[0].content[0].logprobs]
 
     def go_on(self, wish):
+        """How many tokens were read for an answer and for one that goes on from it."""
         before = self.sdk.responses.create(**self.arguments(wish))
-        self.sdk.responses.create(**self.arguments(wish), previous_response_id=before.id)
+        after = self.sdk.responses.create(**self.arguments(wish), previous_response_id=before.id)
+        return before.usage.input_tokens, after.usage.input_tokens
 
 
 def read(answer):
