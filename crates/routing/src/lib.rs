@@ -47,6 +47,7 @@ mod queue;
 mod queue_view;
 mod refusal;
 mod router;
+mod settling;
 mod stand_in;
 mod standing;
 mod tokens;

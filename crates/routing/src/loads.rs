@@ -7,6 +7,7 @@
 //! Held back: never more than the lanes of that backend, never longer than the job takes.
 
 mod ended;
+mod leaving;
 mod outlook;
 mod plan;
 mod room;

@@ -2,14 +2,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use proto::{BackendState, ModelName, Moment};
 
 use crate::breaker::Pass;
 use crate::context::Need;
 use crate::fleet::{Fleet, Place, is_embedding};
-use crate::loads::Demands;
 use crate::pace::Pace;
 use crate::patience::{Patience, allowance};
 use crate::queue::{Queue, Waiting};
@@ -17,18 +15,12 @@ use crate::standing::{Choice, Room, Standing, Want};
 use crate::tokens::{Estimate, Tokens};
 use crate::{Ask, Ending, Grant, Input, JobId, KeepAlive, Key, Output, Refusal, Settings, Verdict};
 
-/// Told to clients of backends that are away: most restarts take about that long.
-const COME_BACK: Duration = Duration::from_secs(5);
-
-/// What is granted may change what must be loaded, which may free what can be granted: so often at once.
-const ROUNDS: usize = 4;
-
 /// Places the requests of one machine on its backends.
 ///
 /// After each call the caller carries out what [`Router::poll_output`] gives until it gives nothing more.
 #[derive(Debug)]
 pub struct Router {
-    settings: Settings,
+    pub(crate) settings: Settings,
     pub(crate) fleet: Fleet,
     pub(crate) running: BTreeMap<Key, Running>,
     pub(crate) queue: Queue,
@@ -286,57 +278,7 @@ impl Router {
         self.move_overdue(now);
     }
 
-    fn settle_waiting(&mut self, now: Moment) {
-        if self.loads_are_active {
-            self.lose_jobs(now);
-        }
-        for _ in 0..ROUNDS {
-            self.grant_waiting(now);
-            let demands = self.look_at_waiting(now);
-            if !self.plan_loads(&demands, now) || self.queue.is_empty() {
-                return;
-            }
-        }
-    }
-
-    /// Looks how those stand that wait, refuses whose patience is at its end, and answers what they wait for.
-    fn look_at_waiting(&mut self, now: Moment) -> Demands {
-        let mut demands = Demands::new();
-        let fleet = &self.fleet;
-        let looked = self.queue.look(
-            now,
-            self.settings.queue_wait,
-            |want| fleet.standing(want, None, now),
-            |want, at, waiting| demands.entry(at.place).or_default().add(want, at, waiting),
-        );
-        self.wake = looked.wake;
-        for key in looked.impatient {
-            if let Some(request) = self.queue.remove(key) {
-                let model = self.fleet.known_model(&request.want);
-                self.refuse(key, Refusal::Unavailable { model, retry_after: COME_BACK });
-            }
-        }
-        for (key, refusal) in looked.refused {
-            if self.queue.remove(key).is_some() {
-                self.refuse(key, refusal);
-            }
-        }
-        if self.queue.is_empty() {
-            self.wake = None;
-        }
-        demands
-    }
-
-    fn grant_waiting(&mut self, now: Moment) {
-        loop {
-            let has_room = |want: &Want| matches!(self.fleet.standing(want, None, now), Standing::Free { .. });
-            let Some((key, request)) = self.queue.next(now, has_room) else { return };
-            let Standing::Free { model, places } = self.fleet.standing(&request.want, None, now) else { return };
-            self.grant(key, request.want, model, places, (request.enqueued, request.keep_alive), now);
-        }
-    }
-
-    fn grant(
+    pub(crate) fn grant(
         &mut self,
         key: Key,
         want: Arc<Want>,
@@ -402,7 +344,7 @@ impl Router {
         self.outputs.push_back(Output::Grant(key, grant));
     }
 
-    fn refuse(&mut self, key: Key, refusal: Refusal) {
+    pub(crate) fn refuse(&mut self, key: Key, refusal: Refusal) {
         self.outputs.push_back(Output::Refuse(key, refusal));
     }
 }

@@ -257,6 +257,27 @@ fn an_idle_model_leaves_at_once_and_a_busy_one_after_its_turn() {
 }
 
 #[test]
+fn a_short_gap_is_no_end_of_a_turn() {
+    let mut bench = Bench::new(vec![with(tight(), "m", None)]);
+    bench.handle(Input::Arrive(1, ask(&["n"], bench.now)));
+    let (_, job) = bench.told();
+    bench.pass(SEC);
+    bench.ended(job, Ok(()));
+    bench.handle(Input::Arrive(2, ask(&["m"], bench.now)));
+    let gap = Duration::from_millis(200);
+    for key in 10..20 {
+        bench.pass(gap);
+        bench.finish(if key == 10 { 1 } else { key - 1 }, Ending::Answered);
+        bench.pass(gap);
+        bench.handle(Input::Arrive(key, ask(&["n"], bench.now)));
+    }
+    assert!(bench.news().iter().all(|news| news.ends_with("to o")), "a client that asks one thing after the other");
+    bench.finish(19, Ending::Answered);
+    bench.pass(SEC);
+    assert_eq!(bench.news(), ["unload n at o"], "and now it has stopped");
+}
+
+#[test]
 fn keeping_alive_delays_nobody() {
     for keep_alive in [KeepAlive::Seconds(600), KeepAlive::Forever] {
         let mut bench = Bench::new(vec![tight()]);

@@ -4,20 +4,17 @@
 //! is the running job and when each model came into memory.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use proto::{BackendKind, ModelName, Moment};
 
+use super::leaving::Victim;
 use super::room::Space;
-use super::turn::{least, linger, turn_length};
+use super::turn::least;
 use super::{Before, Current, JOB_LOST, Loads, Task};
 use crate::fleet::{Backend, Place};
 use crate::lane::{Hold, Lane};
 use crate::standing::{WaitsAt, Want};
 use crate::{Job, JobId, Output, Why};
-
-/// A model that somebody merely wishes for replaces only one that was not used for so long.
-const LONG_IDLE: Duration = Duration::from_secs(30);
 
 /// What waits for one lane.
 #[derive(Clone, Debug, Default)]
@@ -85,12 +82,12 @@ pub(crate) fn plan(at: usize, backend: &mut Backend, demands: &Demands, next: &m
     Planned { output, wake, is_active, has_released }
 }
 
-struct Planning<'a> {
-    at: usize,
-    backend: &'a mut Backend,
-    loads: Box<Loads>,
-    demands: &'a Demands,
-    now: Moment,
+pub(super) struct Planning<'a> {
+    pub(super) at: usize,
+    pub(super) backend: &'a mut Backend,
+    pub(super) loads: Box<Loads>,
+    pub(super) demands: &'a Demands,
+    pub(super) now: Moment,
     wake: Option<Moment>,
     /// One for each lane.
     holds: Vec<Option<Hold>>,
@@ -102,15 +99,6 @@ struct Decision {
     task: Task,
     holds_others: bool,
     why: Why,
-}
-
-enum Victim {
-    /// Others may leave, at the latest then.
-    At(Moment),
-    /// This one leaves.
-    Lane(usize),
-    /// Nobody can be made to leave.
-    None,
 }
 
 impl Planning<'_> {
@@ -283,75 +271,21 @@ impl Planning<'_> {
         None
     }
 
-    fn demand(&self, lane: usize) -> Option<&Demand> {
+    pub(super) fn demand(&self, lane: usize) -> Option<&Demand> {
         self.demands.get(&Place { backend: self.at, lane })
     }
 
     /// Whether the model works or has somebody to work for.
-    fn is_wanted(&self, at: usize) -> bool {
+    pub(super) fn is_wanted(&self, at: usize) -> bool {
         self.backend.lanes[at].working > 0 || self.demand(at).is_some_and(|demand| demand.serving + demand.loads > 0)
     }
 
-    fn is_stuck(&mut self, at: usize) -> bool {
+    pub(super) fn is_stuck(&mut self, at: usize) -> bool {
         let until = self.backend.lanes[at].turn.stuck_until;
         if until > self.now {
             self.wake_at(until);
         }
         until > self.now
-    }
-
-    /// Whether lane `at` has room with `context`, which it may be loaded without.
-    fn space(&self, at: usize, context: Option<u64>) -> Space {
-        let lane = &self.backend.lanes[at];
-        let others = || {
-            let lanes = self.backend.lanes.iter().enumerate();
-            lanes.filter(|(other, lane)| *other != at && lane.is_loaded()).map(|(_, lane)| lane)
-        };
-        let bytes = others().map(|lane| lane.bytes()).sum();
-        let more = lane.turn.bytes(context);
-        let room = &self.loads.room;
-        if lane.is_loaded() {
-            // In its own place, only more memory can be a matter.
-            let more = more.zip(lane.memory.and_then(|memory| memory.size)).map(|(more, has)| more.saturating_sub(has));
-            return match (others().next(), room.bytes.zip(more)) {
-                (Some(_), Some(((free, _), more))) if more > free => Space::Full,
-                _ => Space::Certain,
-            };
-        }
-        room.space(others().count(), bytes, more, self.backend.state.most_loaded, self.now)
-    }
-
-    /// Who leaves for lane `at`, which takes `load` to be loaded.
-    fn victim(&mut self, at: usize, load: Duration, for_wish: bool) -> Victim {
-        let mut best: Option<((u8, bool, Moment), usize)> = None;
-        let mut soonest: Option<Moment> = None;
-        for other in 0..self.backend.lanes.len() {
-            if other == at || !self.backend.lanes[other].is_loaded() || self.is_stuck(other) {
-                continue;
-            }
-            let is_wanted = self.is_wanted(other);
-            let turn = &self.backend.lanes[other].turn;
-            let keeps = turn.wishes.keeps(turn.used, self.now);
-            let over = turn.began + turn_length(load);
-            let (rank, from) = match (is_wanted, for_wish) {
-                (true, true) => continue,
-                (false, true) if keeps => continue,
-                (false, _) if turn.wishes.unload => ((0, keeps, turn.used), self.now),
-                (false, true) => ((1, keeps, turn.used), turn.used + LONG_IDLE),
-                (false, false) => ((1, keeps, turn.used), over.min(turn.used + linger(load))),
-                (true, false) => ((2, false, turn.began), over),
-            };
-            if from > self.now {
-                soonest = Some(soonest.map_or(from, |soonest| soonest.min(from)));
-            } else if best.is_none_or(|best| (rank, other) < best) {
-                best = Some((rank, other));
-            }
-        }
-        match (best, soonest) {
-            (Some((_, victim)), _) => Victim::Lane(victim),
-            (None, Some(soonest)) => Victim::At(soonest),
-            (None, None) => Victim::None,
-        }
     }
 
     fn load(&self, lane: usize, demand: Demand, holds_others: bool, why: Why) -> Decision {
