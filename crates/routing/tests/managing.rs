@@ -263,6 +263,7 @@ fn a_short_gap_is_no_end_of_a_turn() {
     let (_, job) = bench.told();
     bench.pass(SEC);
     bench.ended(job, Ok(()));
+    bench.backends(vec![with(with(tight(), "m", None), "n", Some(4096))]);
     bench.handle(Input::Arrive(2, ask(&["m"], bench.now)));
     let gap = Duration::from_millis(200);
     for key in 10..20 {
