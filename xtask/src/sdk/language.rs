@@ -65,8 +65,8 @@ impl Language {
         let Ok(version) = output(Command::new("node").arg("--version")) else {
             bail!("node is missing. Run this, then try again: {INSTALL}");
         };
-        if !at_least(version.trim_start_matches('v'), (18, 15)) {
-            bail!("node {} is older than 18.15. Run this, then try again: {INSTALL}", version.trim());
+        if !at_least(version.trim_start_matches('v'), (20, 0)) {
+            bail!("node {} is older than 20. Run this, then try again: {INSTALL}", version.trim());
         }
         if output(npm().arg("--version")).is_err() {
             bail!("npm is missing. Run this, then try again: {INSTALL}");
