@@ -7,7 +7,7 @@ use std::time::Duration;
 use proto::wire::{MAX_MEMBERS, MAX_PAYLOAD, Message};
 use proto::{Epoch, Incarnation, Moment, NodeId, Priority, Role};
 
-use crate::leading::Leading;
+use crate::course::Leading;
 use crate::map::Shared;
 use crate::peer::{Peer, roster_hash};
 use crate::twin::Twin;
@@ -22,6 +22,9 @@ const LATE: Duration = Duration::from_millis(100);
 
 /// Pulses beside the regular ones in each second, so that no quarrel can flood the network.
 const URGENT: u8 = 4;
+
+/// How long after start or sleep members that were never seen are dialled each second.
+const EAGER: Duration = Duration::from_secs(60);
 
 /// Outputs that wait for the caller. It takes them after each call; if it does not, further messages are not sent.
 const MAX_OUTPUTS: usize = 64 * 1024;
@@ -63,7 +66,7 @@ pub struct Membership {
 }
 
 impl Membership {
-    /// A node that has just started and knows no roster yet. It observes until [`PATIENCE`] has passed.
+    /// A node that has just started and knows no roster yet. It observes until [`PATIENCE`] has passed with one.
     pub fn new(start: Start, now: Moment) -> Membership {
         let Start { me, incarnation, epoch, priority, settings, seed } = start;
         let mut membership = Membership {
@@ -188,7 +191,7 @@ impl Membership {
         members.dedup_by_key(|(node, _)| *node);
         members.truncate(MAX_MEMBERS);
         self.roster = roster_hash(members.iter().map(|(node, _)| node));
-        self.role = None;
+        let was_outside = self.role.take().is_none();
         let mut known = std::mem::take(&mut self.peers);
         for (place, (node, role)) in members.into_iter().enumerate() {
             if node == self.me {
@@ -207,6 +210,8 @@ impl Membership {
         }
         if self.role.is_none() {
             self.forget_everything(now);
+        } else if was_outside {
+            self.leading.observe(now + PATIENCE);
         }
         self.is_urgent = true;
         self.next_state = now;
@@ -259,6 +264,3 @@ impl Membership {
         self.outputs.push_back(output);
     }
 }
-
-/// How long after start or sleep members that were never seen are dialled each second.
-const EAGER: Duration = Duration::from_secs(60);

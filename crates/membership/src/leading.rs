@@ -8,6 +8,7 @@ use proto::{Epoch, Moment, NodeId, Priority, Role};
 
 use crate::claims::{Heard, Rank, SETTLED};
 use crate::core::Membership;
+use crate::course::{Course, Followed};
 use crate::peer::Stamp;
 use crate::{Output, PULSE, Standing};
 
@@ -20,86 +21,6 @@ const GRACE: Duration = Duration::from_millis(50);
 /// How long another leader must be the better one until a follower goes over. Leaders that hear of each other settle it
 /// sooner; where they do not, their followers in between do.
 const TEMPTED: Duration = Duration::from_secs(2);
-
-/// A leader and how this node knows of it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Followed {
-    /// As it was last heard of; `hops` counts from here.
-    pub(crate) claim: Claim,
-    /// Since when nobody is left through whom this node could know that it lives.
-    doubt: Option<Moment>,
-}
-
-/// What this node does about leadership.
-#[derive(Clone, Debug)]
-pub(crate) enum Course {
-    Alone,
-    Follows(Followed),
-    Leads(Epoch),
-}
-
-/// What is remembered of leadership.
-#[derive(Clone, Debug)]
-pub(crate) struct Leading {
-    pub(crate) course: Course,
-    /// The last epoch that was followed or led: never goes back.
-    pub(crate) epoch: Epoch,
-    pub(crate) observe_until: Moment,
-    /// Since when nothing speaks against claiming.
-    is_clear_since: Option<Moment>,
-    successor: Option<NodeId>,
-    tempted: Option<(NodeId, Moment)>,
-    wake: Option<Moment>,
-    told: (Option<NodeId>, Epoch),
-}
-
-impl Leading {
-    pub(crate) fn new(epoch: Epoch, observe_until: Moment) -> Leading {
-        Leading {
-            course: Course::Alone,
-            epoch,
-            observe_until,
-            is_clear_since: None,
-            successor: None,
-            tempted: None,
-            wake: None,
-            told: (None, epoch),
-        }
-    }
-
-    pub(crate) fn wake(&self) -> Option<Moment> {
-        self.wake
-    }
-
-    pub(crate) fn forget(&mut self) {
-        self.course = Course::Alone;
-        (self.is_clear_since, self.successor, self.tempted) = (None, None, None);
-    }
-
-    pub(crate) fn observe(&mut self, until: Moment) {
-        self.observe_until = until;
-    }
-
-    /// The leader `leader` stops and names who should be next.
-    pub(crate) fn name_successor(&mut self, leader: NodeId, successor: Option<NodeId>) {
-        if matches!(self.course, Course::Follows(followed) if followed.claim.leader == leader) {
-            self.successor = successor;
-        }
-    }
-
-    /// Who leads, in the eyes of `me`.
-    pub(crate) fn leader(&self, me: NodeId) -> Option<NodeId> {
-        match self.course {
-            Course::Alone => None,
-            Course::Follows(followed) => Some(followed.claim.leader),
-            Course::Leads(_) => Some(me),
-        }
-    }
-
-    fn wake_at(&mut self, at: Moment) {
-        self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
-    }
-}
 
 impl Membership {
     /// What this node says of its leader: nothing while it doubts.

@@ -37,6 +37,7 @@
 
 mod claims;
 mod core;
+mod course;
 mod gossip;
 mod leading;
 mod liveness;

@@ -146,6 +146,36 @@ fn word_of_a_leader_does_not_go_round_in_circles() {
     assert_eq!(bench.sent_pulses().last().unwrap().claim.unwrap().hops, 2);
     bench.beat(7);
     assert_eq!(bench.sent_pulses().last().unwrap().claim, None, "it takes its word back, so that node 8 does too");
+    // What node 8 still repeats is what this node told it.
+    bench.pass_ms(1000);
+    bench.beat(7);
+    speak(&mut bench, 8, 3, 24);
+    bench.pass_ms(1000);
+    assert_eq!(bench.sent_pulses().last().unwrap().claim, None);
+    // This it can only have from the leader.
+    speak(&mut bench, 8, 3, 25);
+    assert_eq!(bench.sent_pulses().last().unwrap().claim.unwrap().hops, 4);
+}
+
+#[test]
+fn the_first_pulse_on_a_new_connection_is_no_late_one() {
+    let mut bench = Bench::new(&[7]);
+    bench.pass_ms(3000);
+    let last = bench.sent_pulses().last().unwrap().seq;
+    bench.handle(Input::Disconnected(node(7)));
+    bench.handle(Input::Connected(node(7)));
+    assert_eq!(bench.sent_pulses()[0].seq, last + 2);
+}
+
+#[test]
+fn who_comes_onto_the_roster_observes_first() {
+    let mut bench = Bench::new(&[7]);
+    bench.handle(Input::Roster(vec![(node(7), Role::Member)]));
+    bench.pass_ms(60_000);
+    bench.handle(Input::Roster(vec![(node(ME), Role::Member), (node(7), Role::Member)]));
+    assert_eq!(bench.standing(), Standing::Observing);
+    bench.pass_ms(3600);
+    assert_eq!(bench.standing(), Standing::Leading);
 }
 
 #[test]

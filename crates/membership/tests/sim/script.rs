@@ -322,7 +322,7 @@ fn sleep(seed: u64) -> Times {
     if span >= 30 * SECOND && world.machines.len() > 2 {
         assert_eq!(world.leader(), while_asleep, "whoever woke took over: {}", world.story());
     }
-    world.run(2 * SECOND);
+    world.run(4 * SECOND);
     world.stay_calm(4 * SECOND);
     times
 }
