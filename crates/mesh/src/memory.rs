@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::links::{Order, Unwanted};
 use crate::peers::lock;
-use crate::shared::{Opened, STOPPED_WITHIN, Shared};
+use crate::shared::{Driving, Opened, STOPPED_WITHIN, Shared};
 use crate::{
     Body, Events, Hello, Hint, Identity, NodeKey, Peer, Requesting, SendError, Serve, Stray, Transport, Trouble,
     VERSIONS,
@@ -278,6 +278,7 @@ async fn carry(
 
 /// Carries out the orders of a node's links until the node stops.
 async fn drive(network: Network, shared: Arc<Shared>, here: SocketAddr) {
+    let _driving = Driving(shared.clone());
     let mut deadline: Option<Moment> = None;
     loop {
         while let Some(order) = next_order(&shared) {
@@ -333,7 +334,6 @@ async fn drive(network: Network, shared: Arc<Shared>, here: SocketAddr) {
     let mut state = lock(&network.0);
     state.nodes.remove(&here);
     state.pipes.iter().filter(|pipe| pipe.ends.contains(&shared.me)).for_each(|pipe| pipe.cut.cancel());
-    shared.stop.cancel();
 }
 
 fn next_order(shared: &Shared) -> Option<Order> {

@@ -45,6 +45,20 @@ pub(crate) struct Shared {
     open: Mutex<BTreeMap<ConnectionId, CancellationToken>>,
 }
 
+/// Held by whoever carries out the orders of the links: when that ends, however it does, so does everything else.
+pub(crate) struct Driving(pub(crate) Arc<Shared>);
+
+impl Drop for Driving {
+    fn drop(&mut self) {
+        self.0.stop.cancel();
+        if std::thread::panicking() {
+            // Nobody would be told otherwise: events end, and the node sees that its mesh is gone.
+            self.0.tasks.close();
+            self.0.inbox.end();
+        }
+    }
+}
+
 /// A connection whose two streams are there.
 pub(crate) struct Opened<S> {
     pub(crate) node: NodeKey,
@@ -136,7 +150,7 @@ impl Shared {
             let mut newest = peer.newest_data.subscribe();
             let deadline = tokio::time::sleep(CONNECTED_WITHIN);
             tokio::pin!(deadline);
-            let mut request = request;
+            let mut request = addressed(request);
             loop {
                 let up = async {
                     let sender = newest.wait_for(Option::is_some).await.ok();
@@ -195,4 +209,16 @@ impl Shared {
     pub(crate) fn strays(&self) -> Vec<Stray> {
         lock(&self.links).strays()
     }
+}
+
+/// HTTP/2 wants to know the scheme and the host of every request, which mean nothing here.
+fn addressed(mut request: Request<Body>) -> Request<Body> {
+    if request.uri().authority().is_none() {
+        let mut parts = std::mem::take(request.uri_mut()).into_parts();
+        parts.scheme = Some(http::uri::Scheme::HTTP);
+        parts.authority = Some(http::uri::Authority::from_static("node"));
+        parts.path_and_query.get_or_insert(http::uri::PathAndQuery::from_static("/"));
+        *request.uri_mut() = http::Uri::from_parts(parts).unwrap_or_default();
+    }
+    request
 }

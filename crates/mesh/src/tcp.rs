@@ -22,7 +22,7 @@ use libp2p::{Multiaddr, TransportError};
 use proto::Clock;
 
 use self::behaviour::Behaviour;
-use crate::shared::{STOPPED_WITHIN, Shared};
+use crate::shared::{Driving, STOPPED_WITHIN, Shared};
 use crate::{
     Body, Events, Hello, Hint, Identity, NodeKey, Peer, Requesting, Secrets, SendError, Serve, Stray, Transport,
     VERSIONS,
@@ -176,6 +176,7 @@ impl Transport for Mesh {
 
 /// Drives libp2p until the mesh stops.
 async fn drive(mut swarm: Swarm<Behaviour>, shared: Arc<Shared>) {
+    let _driving = Driving(shared.clone());
     loop {
         tokio::select! {
             event = swarm.select_next_some() => heed(event),
@@ -190,8 +191,6 @@ async fn drive(mut swarm: Swarm<Behaviour>, shared: Arc<Shared>) {
         }
     };
     let _ = tokio::time::timeout(STOPPED_WITHIN, drained).await;
-    drop(swarm);
-    shared.stop.cancel();
 }
 
 fn heed(event: SwarmEvent<()>) {

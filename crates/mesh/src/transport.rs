@@ -61,6 +61,9 @@ pub trait Transport: Send + Sync + 'static {
     fn send(&self, to: NodeKey, message: Bytes) -> Result<(), SendError>;
 
     /// Sends a request. Waits at most a second for a connection that is just being made, then for the answer's head.
+    ///
+    /// Scheme and host of its address mean nothing and may be missing. At most 256 requests to one node are under way;
+    /// more wait. May be dropped: the other node is told.
     fn request(&self, to: NodeKey, request: Request<Body>) -> Requesting;
 
     /// All nodes on the list, in the order of their keys.

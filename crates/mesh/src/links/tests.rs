@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::pace::{MOST_EXPLORED, SLOWEST};
 use super::*;
 
 const NODES: u8 = 4;

@@ -34,7 +34,7 @@ pub(crate) fn body(bytes: impl Into<Bytes>) -> Body {
 
 pub(crate) fn get(path: &str) -> Request<Body> {
     let empty = Empty::new().map_err(|never: std::convert::Infallible| match never {}).boxed_unsync();
-    Request::get(format!("http://herd{path}")).body(empty).unwrap()
+    Request::get(path).body(empty).unwrap()
 }
 
 pub(crate) fn post(path: &str, bytes: impl Into<Bytes>) -> Request<Body> {
