@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 
 use dialect::Failure;
 use gateway::{Ask, Ending, Fleet, Placing, Slot, Ticket, Verdict};
-use proto::{Api, BackendState, Clock, KeepAlive, ModelName, Moment, Trace};
+use proto::{Api, BackendState, Clock, ModelName, Moment, Trace};
 use routing::{Input, Key, Output, Router};
 use tokio::sync::{Notify, mpsc, oneshot};
 
@@ -98,11 +98,7 @@ impl Placer {
             max_tokens: ask.max_tokens,
             context_wanted: ask.context_wanted,
             cuts: ask.cuts,
-            keep_alive: ask.keep_alive.map(|wish| match wish {
-                KeepAlive::For(time) => routing::KeepAlive::Seconds(time.as_secs()),
-                KeepAlive::Forever => routing::KeepAlive::Forever,
-                KeepAlive::Unload => routing::KeepAlive::Unload,
-            }),
+            keep_alive: ask.keep_alive,
             excluded: ask.excluded,
             streams: ask.streams,
             waited_since: ask.arrived,
@@ -161,7 +157,9 @@ impl Placer {
 
     /// A backend has counted the tokens of a request.
     pub(crate) fn counted(&self, trace: &Trace) {
-        let Some(prompt_tokens) = trace.prompt_tokens.filter(|_| trace.text_bytes > 0) else { return };
+        // What was cut says nothing about how long the prompt was.
+        let is_whole = trace.text_bytes > 0 && trace.context_verdict != Some(Verdict::Cut.as_str());
+        let Some(prompt_tokens) = trace.prompt_tokens.filter(|_| is_whole) else { return };
         let came_to_its_end = trace.finish_reason.as_deref().is_some_and(|reason| reason != "length");
         let input = Input::Counted {
             model: ModelName::new(&trace.model),

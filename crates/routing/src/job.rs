@@ -58,17 +58,6 @@ pub struct JobFault {
     pub retry: bool,
 }
 
-/// How long a client wishes a model to stay in memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeepAlive {
-    /// So many seconds after its last use.
-    Seconds(u64),
-    /// Until something else needs the room.
-    Forever,
-    /// Not at all.
-    Unload,
-}
-
 /// What somebody wishes for a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wish {

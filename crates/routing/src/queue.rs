@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use proto::{ModelName, Moment};
+use proto::{KeepAlive, ModelName, Moment};
 
 use crate::standing::{Standing, WaitsAt, Want};
-use crate::{KeepAlive, Key, Refusal};
+use crate::{Key, Refusal};
 
 /// A request older than this has every second turn of its domain, so that nobody starves and bursts still let others in.
 const AGED: Duration = Duration::from_secs(30);

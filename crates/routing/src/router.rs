@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use proto::{BackendState, ModelName, Moment};
+use proto::{BackendState, KeepAlive, ModelName, Moment};
 
 use crate::breaker::Pass;
 use crate::context::Need;
@@ -13,7 +13,7 @@ use crate::patience::{Patience, allowance};
 use crate::queue::{Queue, Waiting};
 use crate::standing::{Choice, Room, Standing, Want};
 use crate::tokens::{Estimate, Tokens};
-use crate::{Ask, Ending, Grant, Input, JobId, KeepAlive, Key, Output, Refusal, Settings, Verdict};
+use crate::{Ask, Ending, Grant, Input, JobId, Key, Output, Refusal, Settings, Verdict};
 
 /// Places the requests of one machine on its backends.
 ///

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use proto::{Api, BackendId, BackendState, Candidate, ModelName, Moment};
+use proto::{Api, BackendId, BackendState, Candidate, KeepAlive, ModelName, Moment};
 
 use crate::Refusal;
-use crate::job::{Job, JobFault, JobId, KeepAlive, Wish};
+use crate::job::{Job, JobFault, JobId, Wish};
 
 /// What the owner of the machine may choose.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ mod sim;
 
 use std::time::Duration;
 
-use routing::KeepAlive;
+use proto::KeepAlive;
 use sim::*;
 
 const SEC: Duration = Duration::from_secs(1);
@@ -30,7 +30,8 @@ fn request(dice: &mut Dice, models: u64, span: u64, longest: u64) -> Request {
         takes: dice.ms(20, longest),
         bytes: 100 + dice.below(2000),
         wanted: [None, None, Some(2048), Some(8192)][dice.below(4) as usize],
-        keep_alive: [None, None, Some(KeepAlive::Forever), Some(KeepAlive::Seconds(600)), None][dice.below(5) as usize],
+        keep_alive: [None, None, Some(KeepAlive::Forever), Some(KeepAlive::For(Duration::from_secs(600))), None]
+            [dice.below(5) as usize],
         app: dice.below(3) as usize,
         patience: None,
     }
@@ -125,7 +126,7 @@ fn models_take_turns_and_do_not_oscillate() {
                     takes: Duration::from_millis(200),
                     bytes: 100,
                     wanted: None,
-                    keep_alive: Some(KeepAlive::Seconds(600)),
+                    keep_alive: Some(KeepAlive::For(Duration::from_secs(600))),
                     app: model,
                     patience: None,
                 });
@@ -140,7 +141,8 @@ fn models_take_turns_and_do_not_oscillate() {
 /// is room for one. An Ollama alone lets it wait for ever.
 #[test]
 fn a_model_that_is_never_idle_starves_nobody() {
-    for (keep_alive, tells) in [(None, true), (Some(KeepAlive::Seconds(600)), true), (Some(KeepAlive::Forever), false)]
+    for (keep_alive, tells) in
+        [(None, true), (Some(KeepAlive::For(Duration::from_secs(600))), true), (Some(KeepAlive::Forever), false)]
     {
         let load = SEC;
         let kind = Kind { room: 1, slots: 1, tells, loads: vec![load; 2], fails: 0 };

@@ -7,8 +7,8 @@ mod fixture;
 use std::time::Duration;
 
 use fixture::*;
-use proto::{Api, BackendKind, BackendState, Capability, Health, ModelName};
-use routing::{Ask, Ending, Input, JobFault, KeepAlive, LaneState, Verdict, WaitReason, Wish};
+use proto::{Api, BackendKind, BackendState, Capability, Health, KeepAlive, ModelName};
+use routing::{Ask, Ending, Input, JobFault, LaneState, Verdict, WaitReason, Wish};
 
 const SEC: Duration = Duration::from_secs(1);
 
@@ -280,7 +280,7 @@ fn a_short_gap_is_no_end_of_a_turn() {
 
 #[test]
 fn keeping_alive_delays_nobody() {
-    for keep_alive in [KeepAlive::Seconds(600), KeepAlive::Forever] {
+    for keep_alive in [KeepAlive::For(Duration::from_secs(600)), KeepAlive::Forever] {
         let mut bench = Bench::new(vec![tight()]);
         bench.handle(Input::Arrive(1, Ask { keep_alive: Some(keep_alive), ..ask(&["m"], bench.now) }));
         assert_eq!(bench.news(), ["1 to o"]);

@@ -107,6 +107,12 @@ impl Fake {
         assert!(answer.status < 300, "{answer:?}");
     }
 
+    /// Has it load `model`, as another program would.
+    pub fn load(&self, model: &str) {
+        let answer = post(&format!("{}/api/generate", self.url), &serde_json::json!({ "model": model }));
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+
     /// What it is doing.
     pub fn state(&self) -> Value {
         get(&format!("{}/_fake/state", self.url)).json()

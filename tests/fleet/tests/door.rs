@@ -149,6 +149,9 @@ fn a_backend_that_fails_before_the_first_byte_is_not_noticed() {
 #[test]
 fn a_backend_killed_before_the_first_byte_is_not_noticed() {
     let (bad, good) = (Fake::start(&["--models", "tiny"]), Fake::start(&["--models", "tiny"]));
+    for fake in [&bad, &good] {
+        fake.load("tiny");
+    }
     let herd = Herd::start(&[&format!("{}?name=bad&slots=8", bad.url), &format!("{}?name=good&slots=8", good.url)]);
     bad.fault(&json!({ "kind": "silent" }));
     let answers: Vec<_> = std::thread::scope(|scope| {

@@ -498,7 +498,9 @@ fn nobody_smuggles_a_request_in_another() {
         let reached = fake.requests().split_off(before);
         assert_eq!(reached.len(), usize::from(answer.status == 200), "{request:?}");
         for sent in reached {
-            assert_eq!(sent["body"], chat.as_str(), "the backend got something else of {request:?}");
+            // Herd names the context that the model is loaded with, and changes nothing else.
+            let body = sent["body"].as_str().unwrap().replacen("\"options\":{\"num_ctx\":4096},", "", 1);
+            assert_eq!(body, chat.as_str(), "the backend got something else of {request:?}");
             let framings = sent["headers"].as_array().unwrap().iter();
             let framings = framings.filter(|pair| pair[0] == "content-length" || pair[0] == "transfer-encoding");
             assert_eq!(framings.count(), 1, "{sent}");
@@ -509,7 +511,9 @@ fn nobody_smuggles_a_request_in_another() {
     wire.send(format!("POST /api/chat HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n{chat}{inner}"));
     assert_eq!(wire.answer().unwrap().header("x-fleet-backend").map(str::is_empty), Some(false));
     assert!(wire.answer().unwrap().body.contains("herd"), "answered by the door itself");
-    assert_eq!(fake.requests().last().unwrap()["body"], chat.as_str());
+    let body =
+        fake.requests().last().unwrap()["body"].as_str().unwrap().replacen("\"options\":{\"num_ctx\":4096},", "", 1);
+    assert_eq!(body, chat.as_str());
 }
 
 #[test]

@@ -6,7 +6,9 @@ use proto::{ModelName, Moment};
 
 use crate::fleet::Backend;
 use crate::lane::Lane;
-use crate::{KeepAlive, Wish};
+use proto::KeepAlive;
+
+use crate::Wish;
 
 /// A wish to load that found no room is forgotten after this.
 const FORGOTTEN: Duration = Duration::from_secs(600);
@@ -32,9 +34,9 @@ pub(super) struct LoadWish {
 impl Wishes {
     /// A client whose request was granted wishes this.
     pub(crate) fn keep_alive(&mut self, wish: KeepAlive) {
-        self.unload = matches!(wish, KeepAlive::Unload | KeepAlive::Seconds(0));
+        self.unload = wish == KeepAlive::Unload || wish == KeepAlive::For(Duration::ZERO);
         self.keep = match wish {
-            KeepAlive::Seconds(seconds) => Some(Some(Duration::from_secs(seconds))),
+            KeepAlive::For(time) => Some(Some(time)),
             KeepAlive::Forever => Some(None),
             KeepAlive::Unload => None,
         };

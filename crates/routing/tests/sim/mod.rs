@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use proto::{BackendState, Loaded, ModelName, Moment};
-use routing::{Ask, Ending, Input, Job, JobFault, JobId, KeepAlive, Key, Output, Refusal, Router, Settings, Verdict};
+use proto::{BackendState, KeepAlive, Loaded, ModelName, Moment};
+use routing::{Ask, Ending, Input, Job, JobFault, JobId, Key, Output, Refusal, Router, Settings, Verdict};
 
 use super::fixture::{ask, ollama, secs};
 
