@@ -175,10 +175,15 @@ impl World {
                     return;
                 }
                 self.later(1, Happens::Role { at, connection, role });
-                self.later(3, Happens::Up { at, connection });
-                self.later(3, Happens::Up { at: from, connection: dialler });
             }
-            Happens::Role { at, connection, role } => self.links[usize::from(at)].told_role(id(connection), role),
+            Happens::Role { at, connection, role } => {
+                self.links[usize::from(at)].told_role(id(connection), role);
+                // Only then are there streams, and each end has both in its own time.
+                if let Some((other, theirs)) = self.pairs.get(&connection).copied() {
+                    self.later(2, Happens::Up { at, connection });
+                    self.later(2, Happens::Up { at: other, connection: theirs });
+                }
+            }
             Happens::Up { at, connection } => {
                 if let Some((other, _)) = self.pairs.get(&connection) {
                     self.links[usize::from(at)].up(id(connection), Some(address(*other)), now);
@@ -297,7 +302,7 @@ proptest! {
 
     #[test]
     fn whatever_happened_each_pair_ends_with_two_connections_and_stays_calm(
-        tricks in proptest::collection::vec(tricks(), 0..40), seed: u64, delay in 0..400_u64,
+        tricks in proptest::collection::vec(tricks(), 0..40), seed: u64, delay in prop_oneof![0..10_u64, 0..400_u64],
     ) {
         let mut world = World::new(seed, delay);
         play(&mut world, &tricks);
