@@ -490,6 +490,20 @@ fn while_room_is_uncertain_nothing_else_begins() {
 }
 
 #[test]
+fn who_was_looked_at_after_a_load_is_not_waited_for() {
+    let unknown = || BackendState { slots: Some(2), ..with(ollama("o", &["m", "n"]), "m", Some(4096)) };
+    let mut bench = Bench::new(vec![unknown()]);
+    bench.handle(Input::Arrive(1, ask(&["n"], bench.now)));
+    let (_, job) = bench.told();
+    assert_eq!(told_as(bench.arrive(2, &["m"])), "waits");
+    // Whoever loads tells first what is loaded now, then that it is done.
+    bench.backends(vec![with(unknown(), "n", Some(4096))]);
+    assert!(bench.news().is_empty());
+    bench.ended(job, Ok(()));
+    assert_eq!(bench.news(), ["1 to o", "2 to o"], "m is still there, and nothing more is waited for");
+}
+
+#[test]
 fn an_unload_that_fails_leaves_it_to_the_server() {
     let mut bench = Bench::new(vec![tight()]);
     bench.handle(Input::Arrive(1, ask(&["n"], bench.now)));

@@ -221,6 +221,10 @@ impl Exchange {
         if body.is_empty() || status < 400 {
             return (verdict, Wrong::ours(failure));
         }
+        // Clients of OpenAI and Anthropic try a 500 again, and this one would be the same each time.
+        if verdict == Verdict::ClientsMistake && dialect != Dialect::Ollama && status >= 500 && translation.is_none() {
+            return (verdict, Wrong::ours(Failure::new(Cause::BadRequest, failure.message)));
+        }
         let mut shown = head.headers;
         if let Some(translation) = translation {
             let (status, body) = AnswerTranslator::error(&translation.expect, status, &body);
@@ -235,10 +239,7 @@ impl Exchange {
             }
             None => body,
         };
-        // Clients of OpenAI and Anthropic try a 500 again, and this one would be the same each time.
-        let is_told_as_ours = verdict == Verdict::ClientsMistake && dialect != Dialect::Ollama && status >= 500;
-        let status = if is_told_as_ours { StatusCode::BAD_REQUEST } else { head.status };
-        (verdict, Wrong { status, headers: shown, body: Some(body), failure })
+        (verdict, Wrong { status: head.status, headers: shown, body: Some(body), failure })
     }
 }
 

@@ -84,6 +84,8 @@ impl Loads {
     fn loaded(&mut self, lane: &mut Lane, job: &Current, now: Moment) {
         let Task::Load { context, wanted_since, from, .. } = job.task else { return };
         let turn = &mut lane.turn;
+        // Looked at since it was loaded: whoever had to leave for it is known to have left.
+        let is_seen = turn.told.is_some_and(|told| from.is_none() || told.context != from);
         let size = turn.bytes(context);
         if !job.may_wait {
             turn.times.add(context, now.since(job.began));
@@ -104,6 +106,9 @@ impl Loads {
         self.room.shift(size, had);
         lane.memory = Some(InMemory { context, size });
         self.watch(job, false, now);
+        if is_seen {
+            self.confirm = None;
+        }
     }
 
     /// Looks for a while who had to leave for the load that has ended.
