@@ -31,6 +31,7 @@ const UP_WITHIN: Duration = Duration::from_secs(3);
 const GOOD_AFTER: Duration = Duration::from_secs(2);
 /// How long after its last sign a member is redialled at least once a second.
 const RECENT: Duration = Duration::from_secs(600);
+
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Role {

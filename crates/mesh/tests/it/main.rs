@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
 
+mod faults;
 mod fleet;
 mod nearby;
 mod strangers;
