@@ -31,6 +31,12 @@ pub trait Fleet: Send + Sync + 'static {
     fn stand_in(&self, asked: &str) -> Option<Arc<str>>;
     /// Changes something, and answers with JSON when it is done. May be dropped: what was begun goes on.
     fn change(&self, change: Change) -> ChangeFuture;
+    /// Lets one more machine join: shows a code and waits for it. `yes`: whoever has the code needs no further consent.
+    ///
+    /// Each item is a JSON object: first `{"code","expires_in_s","address"}`, then perhaps
+    /// `{"asks":{"id","name","address"}}` (answered by [`Change::Answer`]), at last `{"joined":{"id","name"}}`, or an error.
+    /// Dropping the stream withdraws the code.
+    fn pair(&self, yes: bool) -> PairStream;
     /// What people and scripts are shown, as JSON.
     fn view(&self, view: View) -> ViewFuture;
     /// Numbers for `/metrics`.
@@ -206,6 +212,12 @@ pub enum View {
     Config,
     /// What may be wrong.
     Doctor,
+    /// The nodes of the fleet.
+    Nodes,
+    /// The devices on the roster.
+    Devices,
+    /// Who leads.
+    Leader,
     /// The last requests, newest first; at most this many.
     Traces(usize),
     /// One request, by its id or the beginning of it.
@@ -240,7 +252,43 @@ pub enum Change {
         /// The model.
         model: ModelName,
     },
+    /// Join the fleet of the machine that shows this code.
+    Join {
+        /// The code, as typed.
+        code: String,
+        /// Where that machine is, `host:port`, where it was typed too.
+        address: Option<String>,
+    },
+    /// Let the machine in that asks, or do not.
+    Answer {
+        /// The `id` that it was announced with.
+        joiner: String,
+        /// Whether it may.
+        allow: bool,
+    },
+    /// Leave the fleet: this machine is a fleet of one afterwards.
+    Leave,
+    /// Remove a device from the fleet.
+    Remove {
+        /// Its shown name or its id.
+        device: String,
+    },
+    /// Rename a device.
+    Rename {
+        /// Its shown name or its id.
+        device: String,
+        /// What it is called from now on.
+        name: String,
+    },
+    /// Begin a new fleet with these devices of the present one (none: with this machine alone), under a new secret.
+    NewFleet {
+        /// The fleet's name; `None`: as before.
+        name: Option<String>,
+    },
 }
+
+/// What happens while a code is shown.
+pub type PairStream = Pin<Box<dyn futures_util::Stream<Item = Result<Bytes, ChangeError>> + Send>>;
 
 /// A change, on its way.
 pub type ChangeFuture = Pin<Box<dyn Future<Output = Result<Bytes, ChangeError>> + Send>>;
@@ -251,6 +299,9 @@ pub enum ChangeError {
     /// There is no such thing, or none that Herd can change.
     #[error("{0}")]
     NotFound(String),
+    /// It is not allowed: a wrong code, no right to it, a name that is taken.
+    #[error("{0}")]
+    Refused(String),
     /// It takes too long; it may still happen.
     #[error("{0}")]
     TimedOut(String),

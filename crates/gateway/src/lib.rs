@@ -29,6 +29,6 @@ mod verdict;
 
 pub use door::{Door, Limits, Protection, Settings, Worker};
 pub use fleet::{
-    Ask, Change, ChangeError, ChangeFuture, Count, Ending, Fleet, Gauges, Placing, Slot, Ticket, Verdict, View,
-    ViewError, ViewFuture,
+    Ask, Change, ChangeError, ChangeFuture, Count, Ending, Fleet, Gauges, PairStream, Placing, Slot, Ticket, Verdict,
+    View, ViewError, ViewFuture,
 };

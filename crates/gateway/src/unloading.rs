@@ -25,7 +25,7 @@ pub(crate) async fn answer(worker: &Worker, api: Api, exchange: &mut Exchange) -
     match tokio::time::timeout(LONGEST, change).await {
         // A server that loads by itself, or a model that nobody has, is answered as any request.
         Ok(Err(ChangeError::NotFound(_))) => return None,
-        Ok(Err(ChangeError::Failed(why) | ChangeError::TimedOut(why))) => {
+        Ok(Err(ChangeError::Failed(why) | ChangeError::Refused(why) | ChangeError::TimedOut(why))) => {
             tracing::warn!(why, "a model was not unloaded")
         }
         Ok(Ok(_)) | Err(_) => {}

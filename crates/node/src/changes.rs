@@ -21,6 +21,7 @@ impl Node {
         let (model, wish) = match change {
             Change::Load { model, context } => (model, Wish::Load { context }),
             Change::Unload { model } => (model, Wish::Unload),
+            _ => return failed(ChangeError::Failed("this version serves one machine".to_owned())),
         };
         let Some(me) = self.me.upgrade() else {
             return failed(ChangeError::Failed("Herd is stopping on this machine".to_owned()));

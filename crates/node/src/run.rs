@@ -8,8 +8,8 @@ use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use backend::{Handle, Watcher};
 use gateway::{
-    Ask, Change, ChangeFuture, Count, Door, Ending, Fleet, Gauges, Limits, Placing, Protection, View, ViewError,
-    ViewFuture,
+    Ask, Change, ChangeError, ChangeFuture, Count, Door, Ending, Fleet, Gauges, Limits, PairStream, Placing,
+    Protection, View, ViewError, ViewFuture,
 };
 use proto::{Api, BackendId, BackendState, Clock, ModelName, Moment, Outcome, Trace};
 use store::Store;
@@ -364,6 +364,11 @@ impl Fleet for Node {
 
     fn change(&self, change: Change) -> ChangeFuture {
         self.begin(change)
+    }
+
+    fn pair(&self, _yes: bool) -> PairStream {
+        let alone = ChangeError::Failed("this version serves one machine".to_owned());
+        Box::pin(futures_util::stream::iter([Err(alone)]))
     }
 
     fn view(&self, view: View) -> ViewFuture {

@@ -196,6 +196,9 @@ pub(crate) fn stored_view(store: &Store, view: View) -> Result<Bytes, ViewError>
         | View::Models
         | View::Loaded
         | View::Config
+        | View::Nodes
+        | View::Devices
+        | View::Leader
         | View::Doctor => Err(ViewError::Failed("this is not kept on disk".to_owned())),
     }
 }

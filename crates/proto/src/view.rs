@@ -98,6 +98,58 @@ impl BackendView {
     }
 }
 
+/// A row of `GET /fleet/nodes` and `herd nodes --json`: a member of the fleet as this node sees it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NodeView {
+    /// Its shown name.
+    pub name: String,
+    /// Its identity in full.
+    pub id: String,
+    /// Whether that is this node.
+    #[serde(rename = "self")]
+    pub is_self: bool,
+    /// Whether it leads.
+    pub leads: bool,
+    /// `here`, `elsewhere` (only others hear it), `left` or `gone`.
+    pub presence: String,
+    /// Seconds since anybody heard it; `None`: not since this node started, or it is this node.
+    pub silent_for_s: Option<f64>,
+    /// Herd's version there.
+    pub version: Option<String>,
+    /// Whether it takes work, as it last said.
+    pub share: Option<ShareView>,
+    /// Where its connection leads to, as `host:port`.
+    pub address: Option<String>,
+    /// The time of a message there and back, in milliseconds.
+    pub rtt_ms: Option<f64>,
+    /// Models that can be asked for there.
+    pub models: Option<u32>,
+    /// How many of them are in memory.
+    pub loaded: Option<u32>,
+    /// What its machine is and does, as `probe` senses it.
+    pub machine: Option<serde_json::Value>,
+    /// Why it cannot be connected, in words.
+    pub trouble: Option<String>,
+}
+
+/// A row of `GET /fleet/devices` and `herd devices --json`: a machine on the roster.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DeviceView {
+    /// Its shown name.
+    pub name: String,
+    /// Its identity in full.
+    pub id: String,
+    /// Whether that is this machine.
+    #[serde(rename = "self")]
+    pub is_self: bool,
+    /// `admin`, `member` or `guest`.
+    pub role: String,
+    /// Its place in the order of joining; the first is 1. Nobody revokes a senior alone.
+    pub seniority: u32,
+    /// `here`, `elsewhere`, `left` or `gone`.
+    pub presence: String,
+}
+
 /// `GET /fleet/models` and a row of `herd models --json`: a model on a backend.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ModelView {

@@ -63,6 +63,7 @@ async fn change<T: DeserializeOwned>(
     match door.fleet().change(change(asked)).await {
         Ok(json) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
         Err(ChangeError::NotFound(text)) => error(StatusCode::NOT_FOUND, &text),
+        Err(ChangeError::Refused(text)) => error(StatusCode::FORBIDDEN, &text),
         Err(ChangeError::TimedOut(text)) => error(StatusCode::GATEWAY_TIMEOUT, &text),
         Err(ChangeError::Failed(text)) => error(StatusCode::BAD_GATEWAY, &text),
     }

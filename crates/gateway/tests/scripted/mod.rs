@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use dialect::{Cause, Failure};
 use gateway::{
-    Ask, Change, ChangeError, ChangeFuture, Count, Door, Ending, Fleet, Gauges, Limits, Placing, Protection, Settings,
-    Slot, Ticket, Verdict, View, ViewError, ViewFuture,
+    Ask, Change, ChangeError, ChangeFuture, Count, Door, Ending, Fleet, Gauges, Limits, PairStream, Placing,
+    Protection, Settings, Slot, Ticket, Verdict, View, ViewError, ViewFuture,
 };
 use proto::{
     Address, Api, ApiSet, BackendId, BackendKind, BackendState, Clock, Health, Link, ModelName, Moment, Trace,
@@ -83,6 +83,10 @@ impl Fleet for Fixed {
 
     fn change(&self, _: Change) -> ChangeFuture {
         Box::pin(std::future::ready(Err(ChangeError::NotFound("nothing to change".to_owned()))))
+    }
+
+    fn pair(&self, _: bool) -> PairStream {
+        Box::pin(futures_util::stream::empty())
     }
 
     fn view(&self, _: View) -> ViewFuture {
