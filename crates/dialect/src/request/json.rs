@@ -210,8 +210,8 @@ impl<'a> Iterator for Elements<'a> {
             self.done = true;
             return None;
         }
-        // The depth was checked when the whole body was read.
-        let range = self.reader.value(0).ok()?;
+        // Its grammar was checked when the whole body was read.
+        let range = self.reader.skip().ok()?;
         Some(Json::within(self.text, range))
     }
 }
@@ -234,7 +234,7 @@ impl<'a> Iterator for Members<'a> {
             return None;
         };
         let key = member.key.text();
-        let range = self.reader.value(0).ok()?;
+        let range = self.reader.skip().ok()?;
         Some((key, Json::within(self.text, range)))
     }
 }

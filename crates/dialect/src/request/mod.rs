@@ -9,6 +9,8 @@ pub(crate) mod object;
 mod quirks;
 pub(crate) mod writer;
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use context::Context;
 pub use expect::{Expect, ForcedTool, RenamedTool};
@@ -63,7 +65,10 @@ pub fn translate_for(client: Api, target: Target<'_>, body: &[u8]) -> Result<Tra
         return Err(Failure::new(Cause::Unsupported, text));
     };
     // Go's decoder reads bytes that are no UTF-8 in this way too.
-    let text = String::from_utf8_lossy(body);
+    let text = match std::str::from_utf8(body) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => String::from_utf8_lossy(body),
+    };
     let mut object = Object::body(&text, client)?;
     if upstream == client {
         let stream = object.peek("stream").and_then(Json::bool).unwrap_or(client.streams_by_default());

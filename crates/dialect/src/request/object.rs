@@ -194,7 +194,7 @@ impl<'a> Each<'a> {
         let mut members = Vec::new();
         let mut first = true;
         while let Some(member) = self.reader.next_member(&mut first).map_err(wrong)? {
-            let range = self.reader.value(0).map_err(wrong)?;
+            let range = self.reader.skip().map_err(wrong)?;
             push(&mut members, member.key.text(), Json::within(self.text, range), self.name)?;
         }
         Ok(Some(Object { path: Cow::Borrowed(self.name), members }))
