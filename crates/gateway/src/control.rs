@@ -1,6 +1,8 @@
 //! The control routes: what people, scripts and the dashboard read, and what they change.
 
 mod change;
+mod members;
+mod order;
 
 use std::sync::{Arc, Weak};
 
@@ -69,6 +71,7 @@ pub(crate) fn router(door: Weak<Door>) -> axum::Router {
             get(|door: Shared, Query(range): Query<Range>| show(door, View::Apps(range.days.unwrap_or(7).min(366)))),
         )
         .merge(change::routes())
+        .merge(members::routes())
         .route("/metrics", get(metrics))
         .route("/openapi.json", get(|| async { ([(header::CONTENT_TYPE, "application/json")], OPENAPI) }))
         .fallback(|| async { error(StatusCode::NOT_FOUND, "there is nothing at this path") })
@@ -156,7 +159,9 @@ mod tests {
     fn every_route_is_described() {
         let document: serde_json::Value = serde_json::from_str(OPENAPI).unwrap();
         let paths = document["paths"].as_object().unwrap();
-        let source = [include_str!("control.rs"), include_str!("control/change.rs")].concat();
+        let source =
+            [include_str!("control.rs"), include_str!("control/change.rs"), include_str!("control/members.rs")]
+                .concat();
         for line in source.lines().filter_map(|line| line.trim().strip_prefix(".route(\"")) {
             let path = line.split('"').next().unwrap();
             assert!(path == "/openapi.json" || paths.contains_key(path), "{path} is not in openapi.json");

@@ -27,6 +27,10 @@ pub(crate) struct Fixed {
     /// How attempts ended, in order.
     pub(crate) endings: Mutex<Vec<Ending>>,
     movers: Mutex<Vec<tokio::sync::oneshot::Sender<()>>>,
+    /// What was to be changed, in order.
+    pub(crate) changes: Mutex<Vec<Change>>,
+    /// What happens when a code is shown.
+    pub(crate) pairing: Mutex<Option<PairStream>>,
 }
 
 impl Fixed {
@@ -81,12 +85,13 @@ impl Fleet for Fixed {
         Some("stand-in".into())
     }
 
-    fn change(&self, _: Change) -> ChangeFuture {
+    fn change(&self, change: Change) -> ChangeFuture {
+        self.changes.lock().unwrap().push(change);
         Box::pin(std::future::ready(Err(ChangeError::NotFound("nothing to change".to_owned()))))
     }
 
     fn pair(&self, _: bool) -> PairStream {
-        Box::pin(futures_util::stream::empty())
+        self.pairing.lock().unwrap().take().unwrap_or_else(|| Box::pin(futures_util::stream::empty()))
     }
 
     fn view(&self, _: View) -> ViewFuture {
@@ -193,6 +198,8 @@ impl House {
             traces: Mutex::default(),
             endings: Mutex::default(),
             movers: Mutex::default(),
+            changes: Mutex::default(),
+            pairing: Mutex::default(),
         });
         let settings = Settings {
             node_name: "here".to_owned(),
