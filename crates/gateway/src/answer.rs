@@ -11,13 +11,13 @@ use dialect::{AnswerTranslator, Cause, End, Failure, StreamWatch};
 use proto::{Api, BackendState, Clock, Dialect, Outcome};
 use tokio::time::Sleep;
 
-use crate::door::Worker;
 use crate::exchange::{Begun, Refused};
 use crate::fleet::{Ending, Slot};
 use crate::record::Record;
 use crate::reply::CutOff;
 use crate::stored::Keeping;
 use crate::upstream::Inflow;
+use crate::worker::Worker;
 
 /// Time between heartbeats while nothing else can be said.
 const BEAT: Duration = Duration::from_secs(10);

@@ -5,11 +5,11 @@ use dialect::Failure;
 use http::{HeaderValue, Response, StatusCode};
 use proto::{Api, Outcome};
 
-use crate::door::Worker;
 use crate::exchange::Exchange;
 use crate::fleet::Count;
 use crate::headers;
 use crate::reply::{self, Reply};
+use crate::worker::Worker;
 
 /// The answer to a `count_tokens` that Herd gives itself; `None` when a backend with a tokenizer shall.
 pub(crate) fn answer(worker: &Worker, exchange: &mut Exchange) -> Option<Response<Reply>> {

@@ -19,13 +19,13 @@ use proto::{Api, BackendId, Dialect, KeepAlive, ModelName, Outcome};
 use crate::answer::Flow;
 use crate::body::{self, Received};
 use crate::budget::Permit;
-use crate::door::Worker;
 use crate::fleet::{Ask, Placing};
 use crate::headers;
 use crate::inflate::Coding;
 use crate::record::Record;
 use crate::reply;
 use crate::stored::{self, Keeping};
+use crate::worker::Worker;
 use attempt::Attempted;
 use facts::{app, facts, session, tags};
 

@@ -26,9 +26,11 @@ mod told;
 mod unloading;
 mod upstream;
 mod verdict;
+mod worker;
 
-pub use door::{Door, Limits, Protection, Settings, Worker};
+pub use door::{Door, Limits, Protection, Settings};
 pub use fleet::{
     Ask, Change, ChangeError, ChangeFuture, Count, Ending, Fleet, Gauges, PairStream, Placing, Slot, Ticket, Verdict,
     View, ViewError, ViewFuture,
 };
+pub use worker::Worker;

@@ -12,7 +12,7 @@ use proto::{Api, BackendKind, BackendState, Dialect, Model, ModelName};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::door::not_allowed;
+use crate::reply::not_allowed;
 use crate::reply::{self, Reply};
 
 /// When a model leaves memory that its server keeps for ever: what Ollama says then.

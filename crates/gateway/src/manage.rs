@@ -12,10 +12,10 @@ use hyper::body::Incoming;
 use proto::{Api, BackendKind, BackendState, Dialect, ModelName};
 
 use crate::body::{self, Received};
-use crate::door::Worker;
 use crate::headers;
 use crate::reply::{self, CutOff, Reply};
 use crate::upstream::{Broken, Inflow, Length, Outgoing, Upstream, request_head};
+use crate::worker::Worker;
 
 /// Bytes of a request that names models: a Modelfile's licence is the largest thing in it.
 const BODY_MOST: u64 = 16 << 20;

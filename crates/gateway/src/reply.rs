@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use dialect::Failure;
+use dialect::{Cause, Failure};
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 use proto::Dialect;
@@ -97,5 +97,26 @@ pub(crate) fn failure(failure: &Failure, dialect: Dialect) -> Response<Reply> {
 pub(crate) fn retry_after(failure: &Failure, headers: &mut http::HeaderMap) {
     if let Some(seconds) = failure.retry_after_s {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+}
+
+/// The answer to a known path with a wrong method; Ollama's words on its own paths.
+pub(crate) fn not_allowed(allow: &'static str, dialect: Dialect) -> Response<Reply> {
+    let mut response = match dialect {
+        Dialect::Ollama => full(StatusCode::METHOD_NOT_ALLOWED, "text/plain; charset=utf-8", "405 method not allowed"),
+        _ => failure(&Failure::new(Cause::MethodNotAllowed, "method not allowed"), dialect),
+    };
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
+    response
+}
+
+/// The answer to a path that leads nowhere, in the words of whoever asks there.
+pub(crate) fn not_found(path: &str) -> Response<Reply> {
+    if path.starts_with("/v1/messages") {
+        failure(&Failure::new(Cause::NotFound, format!("nothing is at {path}")), Dialect::Anthropic)
+    } else if path.starts_with("/v1/") {
+        failure(&Failure::new(Cause::NotFound, format!("nothing is at {path}")), Dialect::OpenAi)
+    } else {
+        full(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "404 page not found")
     }
 }

@@ -5,10 +5,10 @@ use std::time::Duration;
 use http::{Response, StatusCode};
 use proto::{Api, KeepAlive, Outcome};
 
-use crate::door::Worker;
 use crate::exchange::Exchange;
 use crate::fleet::{Change, ChangeError};
 use crate::reply::{self, Reply};
+use crate::worker::Worker;
 
 /// How long the answer waits for the model to be gone: longer than an idle one takes. A busy one goes when its answers
 /// have ended; Ollama too answers at once then.

@@ -5,9 +5,10 @@ use dialect::{Cause, Failure, Page};
 use http::{Method, Request, Response, StatusCode};
 use proto::Dialect;
 
-use crate::door::{Door, not_allowed};
+use crate::door::Door;
 use crate::headers;
 use crate::listing::percent_decoded;
+use crate::reply::not_allowed;
 use crate::reply::{self, Reply};
 
 /// Paths of other calls than those about one response.

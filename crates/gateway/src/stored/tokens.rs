@@ -8,12 +8,12 @@ use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use proto::{Api, Dialect, Outcome};
 
-use crate::door::Worker;
 use crate::exchange::Exchange;
 use crate::fleet::Count;
 use crate::headers;
 use crate::record::Record;
 use crate::reply::{self, Reply};
+use crate::worker::Worker;
 
 /// Bytes of text that a token stands for, where nothing was counted yet.
 const TOKEN_BYTES: u64 = 4;
