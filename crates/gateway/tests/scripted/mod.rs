@@ -1,5 +1,5 @@
 //! A door in front of backends that do exactly what a test tells them, byte by byte.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+#![allow(clippy::unwrap_used, dead_code, reason = "a test that cannot go on stops, and each file uses a part of it")]
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
