@@ -1,7 +1,6 @@
 //! Stored Responses and packed bodies, in front of backends that do what a test tells them.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
-#[allow(dead_code, reason = "each test uses its own part")]
 mod scripted;
 
 use std::io::{Read as _, Write as _};
