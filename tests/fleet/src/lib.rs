@@ -4,6 +4,8 @@
 //! Everything started here ends with the value that stands for it.
 
 mod backdrop;
+#[cfg(target_os = "linux")]
+pub mod hosts;
 mod http;
 mod program;
 mod wire;

@@ -31,7 +31,7 @@ pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 }
 
 /// A process that ends with this value.
-pub struct Program(Child);
+pub struct Program(pub(crate) Child);
 
 impl Program {
     /// The process id.
@@ -240,7 +240,7 @@ impl Drop for Herd {
     }
 }
 
-fn binary(name: &str) -> PathBuf {
+pub(crate) fn binary(name: &str) -> PathBuf {
     let own = std::env::current_exe().expect("a running program has a path");
     let folder = own.parent().and_then(|deps| deps.parent()).expect("tests lie in target/<profile>/deps");
     let path = folder.join(name).with_extension(std::env::consts::EXE_EXTENSION);
