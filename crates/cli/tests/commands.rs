@@ -217,7 +217,8 @@ fn trace() -> Value {
         "retry_count": 1, "fallback_used": false, "excluded_nodes": ["llama-server"], "client_ip": "127.0.0.1",
         "original_format": "ollama", "error_message": null, "timestamp": 1_772_600_700.25, "tags": ["work", "draft"],
         "finish_reason": "stop", "estimated_tokens": 300, "backend": "ollama", "path": "/api/chat", "http_status": 200,
-        "queued_ms": 1204.0, "app": "Open WebUI"
+        "queued_ms": 1204.0, "app": "Open WebUI", "context": 8192, "context_verdict": "grown", "loaded_ms": 1010.0,
+        "session": "00000000deadbeef"
     })
 }
 

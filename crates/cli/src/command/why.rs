@@ -79,9 +79,24 @@ fn waiting(trace: &TraceView) -> String {
         Some(tokens) if tokens > 0 => format!(" It was estimated at {}.", count(tokens, "token", "tokens")),
         _ => String::new(),
     };
-    match trace.queued_ms {
-        Some(waited) if waited >= 1.0 => format!("It waited {} for a slot.{estimate}", duration_ms(waited)),
-        _ => format!("It did not have to wait.{estimate}"),
+    let waited = match (trace.queued_ms.filter(|waited| *waited >= 1.0), trace.loaded_ms.filter(|took| *took >= 1.0)) {
+        (Some(waited), Some(loading)) => {
+            format!("It waited {}, {} of that until the model was loaded.", duration_ms(waited), duration_ms(loading))
+        }
+        (Some(waited), None) => format!("It waited {} for a slot.", duration_ms(waited)),
+        (None, _) => "It did not have to wait.".to_owned(),
+    };
+    format!("{waited}{estimate}{}", context(trace))
+}
+
+/// What became of the context that it needs.
+fn context(trace: &TraceView) -> String {
+    let size = trace.context.map_or_else(String::new, |size| format!(" of {}", count(size, "token", "tokens")));
+    match trace.context_verdict.as_deref() {
+        Some("kept") if trace.context.is_some() => format!(" It fitted the context{size} that the model had."),
+        Some("grown") => format!(" The model was loaded again with a context{size} for it."),
+        Some("cut") => format!(" Its prompt was cut: the most that the model can be given is a context{size}."),
+        _ => String::new(),
     }
 }
 
