@@ -9,6 +9,8 @@ mod bounds;
 mod pulse;
 mod settings;
 mod state;
+mod summary;
+mod talk;
 
 use minicbor::{Decoder, Encoder};
 
@@ -16,6 +18,11 @@ pub use bounds::{MAX_KEY, MAX_MEMBERS, MAX_MESSAGE, MAX_PAYLOAD, MAX_SETTINGS, M
 pub use pulse::{Claim, Leaving, Pulse};
 pub use settings::{Setting, Settings};
 pub use state::{Digest, State};
+pub use summary::{
+    Catalog, Entry, InMemory, MAX_BACKENDS, MAX_CATALOG, MAX_GPUS, MAX_MODELS, Machine, MachineGpu, Server, Share,
+    Shelf, Summary, Unreadable,
+};
+pub use talk::{Address, Addresses, Envelope, MAX_ADDRESSES, MAX_PLACES, MAX_STATEMENTS, Place, Roster};
 
 /// One message on the control connection between two members.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +57,7 @@ impl From<minicbor::decode::Error> for NotAMessage {
     }
 }
 
-// Numbers on the wire: never given to anything else.
+// Numbers on the wire: never given to anything else, nor to what `Envelope` knows besides.
 const PULSE: u64 = 0;
 const STATE: u64 = 1;
 const LEAVING: u64 = 2;
