@@ -12,7 +12,7 @@ use crate::control;
 use crate::fleet::Fleet;
 use crate::guard::Names;
 use crate::headers::Ready;
-use crate::listing::Listings;
+use crate::listing::{Elsewhere, Listings};
 use crate::metrics::Metrics;
 use crate::stored::Responses;
 use crate::upstream::Pool;
@@ -85,7 +85,7 @@ pub struct Door {
 impl Door {
     /// A door to `fleet`. `seed` makes its request ids differ from other doors'.
     pub fn new(fleet: Arc<dyn Fleet>, settings: Settings, clock: Clock, seed: u64) -> Arc<Door> {
-        let listings = Listings::build(&[], &settings.node_name);
+        let listings = Listings::build(&[], &settings.node_name, &[]);
         Arc::new_cyclic(|door| Door {
             names: Names::new(&settings.host_name),
             ready: Ready::new(&settings.node_name, &settings.instance),
@@ -101,9 +101,9 @@ impl Door {
         })
     }
 
-    /// The backends are these now: what lists say is made anew.
-    pub fn backends_changed(&self, backends: &[Arc<BackendState>]) {
-        self.listings.store(Arc::new(Listings::build(backends, &self.settings.node_name)));
+    /// The backends are these now, and `elsewhere` those of other machines: what lists say is made anew.
+    pub fn backends_changed(&self, backends: &[Arc<BackendState>], elsewhere: &[Elsewhere]) {
+        self.listings.store(Arc::new(Listings::build(backends, &self.settings.node_name, elsewhere)));
     }
 
     /// A worker for one thread's runtime.

@@ -33,4 +33,5 @@ pub use fleet::{
     Ask, Change, ChangeError, ChangeFuture, Count, Ending, Fleet, Gauges, PairStream, Placing, Slot, Ticket, Verdict,
     View, ViewError, ViewFuture,
 };
+pub use listing::Elsewhere;
 pub use worker::Worker;

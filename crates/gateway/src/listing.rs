@@ -1,6 +1,8 @@
 //! What can be asked for: `/api/tags`, `/api/ps`, `/v1/models`, `/api/version` and `/`, made when backends change and
 //! kept as bytes.
 
+mod merged;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -12,8 +14,8 @@ use proto::{Api, BackendKind, BackendState, Dialect, Model, ModelName};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::reply::not_allowed;
-use crate::reply::{self, Reply};
+use self::merged::Entry;
+use crate::reply::{self, Reply, not_allowed};
 
 /// When a model leaves memory that its server keeps for ever: what Ollama says then.
 const FOR_EVER: &str = "2319-01-01T00:00:00Z";
@@ -25,6 +27,8 @@ pub(crate) fn is_listing(path: &str) -> bool {
     matches!(path, "/" | "/api/version" | "/api/tags" | "/api/ps" | "/api/status" | "/v1/models")
         || path.starts_with("/v1/models/")
 }
+
+pub use self::merged::Elsewhere;
 
 /// All lists, ready to be sent.
 pub(crate) struct Listings {
@@ -68,39 +72,31 @@ impl Page {
 }
 
 impl Listings {
-    pub(crate) fn build(backends: &[Arc<BackendState>], node: &str) -> Listings {
-        // The same name on two backends is one model to ask for; the first backend that is up describes it.
-        let mut seen: BTreeMap<ModelName, (&BackendState, &Model)> = BTreeMap::new();
-        for backend in backends.iter().filter(|backend| backend.health.is_up()) {
-            for model in &backend.models {
-                seen.entry(model.name.clone()).or_insert((backend, model));
-            }
-        }
-        let mut entries: Vec<(&BackendState, &Model)> = seen.values().copied().collect();
+    /// The lists of `node`, with what `elsewhere` has besides.
+    pub(crate) fn build(backends: &[Arc<BackendState>], node: &str, elsewhere: &[Elsewhere]) -> Listings {
+        let mut entries = merged::entries(backends, node, elsewhere);
         // Newest first, as Ollama lists them.
-        entries.sort_by(|(_, a), (_, b)| b.modified_at.cmp(&a.modified_at));
-        let tags: Vec<Value> = entries.iter().map(|(backend, model)| tag(backend, model, node)).collect();
-        let mut loaded: Vec<Value> = Vec::new();
-        for backend in backends.iter().filter(|backend| backend.health.is_up()) {
-            loaded.extend(backend.models.iter().filter_map(|model| running(backend, model, node)));
-        }
-        let models: Vec<Value> = entries.iter().map(|(backend, model)| openai_model(backend, model)).collect();
-        let by_name = entries
-            .iter()
-            .map(|(backend, model)| (model.name.clone(), Page::new(&openai_model(backend, model))))
-            .collect();
+        entries.sort_by(|a, b| b.model.modified_at.cmp(&a.model.modified_at));
+        let tags: Vec<Value> = entries.iter().map(tag).collect();
+        let models: Vec<Value> = entries.iter().map(openai_model).collect();
+        let by_name = entries.iter().map(|entry| (entry.key(), Page::new(&openai_model(entry)))).collect();
+        let is_shown_there = |entry: &Entry<'_>| {
+            entry.is_own
+                && backends
+                    .iter()
+                    .any(|other| other.speaks.has(Api::OllamaShow) && other.model(&entry.model.name).is_some())
+        };
         let shows = entries
             .iter()
-            .filter(|(_, model)| {
-                !backends.iter().any(|other| other.speaks.has(Api::OllamaShow) && other.model(&model.name).is_some())
-            })
-            .map(|(_, model)| (model.name.clone(), Bytes::from(show(model).to_string())))
+            .filter(|entry| !is_shown_there(entry))
+            .map(|entry| (entry.key(), Bytes::from(show(entry.model).to_string())))
             .collect();
+        let theirs = elsewhere.iter().flat_map(|other| &other.backends);
         Listings {
             tags: Page::new(&json!({ "models": tags })),
-            ps: Page::new(&json!({ "models": loaded })),
+            ps: Page::new(&json!({ "models": in_memory(backends, node, elsewhere, &entries) })),
             models: Page::new(&json!({ "object": "list", "data": models })),
-            version: Page::new(&json!({ "version": version(backends), "herd": proto::VERSION })),
+            version: Page::new(&json!({ "version": version(backends.iter().chain(theirs)), "herd": proto::VERSION })),
             status: Page::new(&json!({ "cloud": { "disabled": true, "source": "config" } })),
             by_name,
             shows,
@@ -160,13 +156,14 @@ fn root<B>(request: &Request<B>) -> Response<Reply> {
     reply::full(StatusCode::OK, "text/plain; charset=utf-8", "Ollama is running")
 }
 
-fn tag(backend: &BackendState, model: &Model, node: &str) -> Value {
+fn tag(entry: &Entry<'_>) -> Value {
+    let Entry { backend, model, .. } = entry;
     let listed = model.listing.as_ref().and_then(|raw| serde_json::from_str::<Value>(raw.get()).ok());
-    let mut entry = match listed {
-        Some(entry) => entry,
+    let mut value = match listed {
+        Some(listed) => listed,
         None => json!({
-            "name": model.id,
-            "model": model.id,
+            "name": entry.shown(),
+            "model": entry.shown(),
             "modified_at": model.modified_at.as_deref().unwrap_or(LONG_AGO),
             "size": model.size.unwrap_or(0),
             "digest": digest(backend, model),
@@ -174,11 +171,50 @@ fn tag(backend: &BackendState, model: &Model, node: &str) -> Value {
             "capabilities": model.capabilities.iter().map(|capability| capability.as_str()).collect::<Vec<_>>(),
         }),
     };
-    if let Some(details) = entry.get_mut("details").and_then(Value::as_object_mut) {
-        details.insert("fleet_nodes".to_owned(), json!([node]));
+    if let Some(details) = value.get_mut("details").and_then(Value::as_object_mut) {
+        details.insert("fleet_nodes".to_owned(), json!(entry.nodes));
         details.insert("fleet_backend".to_owned(), json!(backend.id.as_str()));
     }
-    entry
+    value
+}
+
+/// The models in memory. One that is in the memory of several machines is listed once, with all of them: clients expect
+/// each name once.
+fn in_memory(backends: &[Arc<BackendState>], node: &str, elsewhere: &[Elsewhere], entries: &[Entry<'_>]) -> Vec<Value> {
+    let mut loaded: Vec<Value> = Vec::new();
+    for backend in backends.iter().filter(|backend| backend.health.is_up()) {
+        loaded.extend(backend.models.iter().filter_map(|model| running(backend, model, &model.id, node)));
+    }
+    let own = loaded.len();
+    let mut places: BTreeMap<ModelName, usize> = BTreeMap::new();
+    for (place, value) in loaded.iter().enumerate() {
+        places.entry(ModelName::new(value["name"].as_str().unwrap_or(""))).or_insert(place);
+    }
+    for other in elsewhere {
+        let models = other.backends.iter().flat_map(|backend| backend.models.iter().map(move |model| (backend, model)));
+        for (backend, model) in models {
+            let is_it = |entry: &&Entry<'_>| entry.model.name == model.name && entry.nodes.contains(&&*other.node);
+            let Some(entry) = entries.iter().find(is_it) else { continue };
+            let Some(value) = running(backend, model, &entry.shown(), &other.node) else { continue };
+            match places.get(&entry.key()).and_then(|place| loaded.get_mut(*place)) {
+                None => {
+                    places.insert(entry.key(), loaded.len());
+                    loaded.push(value);
+                }
+                Some(listed) => {
+                    let first = listed["fleet_node"].clone();
+                    let nodes = listed.as_object_mut().map(|map| map.entry("fleet_nodes").or_insert(json!([first])));
+                    if let Some(nodes) = nodes.and_then(Value::as_array_mut)
+                        && !nodes.iter().any(|node| *node == *other.node)
+                    {
+                        nodes.push(json!(*other.node));
+                    }
+                }
+            }
+        }
+    }
+    debug_assert!(loaded.len() >= own, "nothing of this machine is left out");
+    loaded
 }
 
 /// 64 hexadecimal digits that stay with a model. Where its server has none, those of what is known of it: not of its file,
@@ -210,15 +246,15 @@ fn details(model: &Model) -> Value {
     Value::Object(details)
 }
 
-fn running(backend: &BackendState, model: &Model, node: &str) -> Option<Value> {
+fn running(backend: &BackendState, model: &Model, shown: &str, node: &str) -> Option<Value> {
     let loaded = model.loaded.as_ref()?;
     let mut details = details(model);
     if let Some(map) = details.as_object_mut() {
         map.remove("context_length");
     }
     Some(json!({
-        "name": model.id,
-        "model": model.id,
+        "name": shown,
+        "model": shown,
         "size": loaded.size.or(model.size).unwrap_or(0),
         "digest": digest(backend, model),
         "details": details,
@@ -250,7 +286,8 @@ fn show(model: &Model) -> Value {
     })
 }
 
-fn openai_model(backend: &BackendState, model: &Model) -> Value {
+fn openai_model(entry: &Entry<'_>) -> Value {
+    let Entry { backend, model, .. } = entry;
     // Ollama gives the namespace of a name, "library" where it has none.
     let owner = match backend.kind {
         BackendKind::Ollama => {
@@ -258,20 +295,20 @@ fn openai_model(backend: &BackendState, model: &Model) -> Value {
         }
         other => other.as_str(),
     };
-    json!({ "id": model.id, "object": "model", "created": unix_seconds(model.modified_at.as_deref()), "owned_by": owner })
+    let created = unix_seconds(model.modified_at.as_deref());
+    json!({ "id": entry.shown(), "object": "model", "created": created, "owned_by": owner })
 }
 
 fn unix_seconds(modified_at: Option<&str>) -> i64 {
     modified_at.and_then(|text| text.parse::<jiff::Timestamp>().ok()).map_or(0, jiff::Timestamp::as_second)
 }
 
-/// The lowest Ollama version here: what all of them can do.
-fn version(backends: &[Arc<BackendState>]) -> String {
+/// The lowest Ollama version of the fleet: what all of them can do.
+fn version<'a>(backends: impl Iterator<Item = &'a Arc<BackendState>>) -> String {
     let numbers =
         |text: &str| -> Vec<u64> { text.split(['.', '-']).take(3).map(|part| part.parse().unwrap_or(0)).collect() };
     let least = numbers(proto::LEAST_OLLAMA_VERSION);
     backends
-        .iter()
         .filter(|backend| backend.kind == BackendKind::Ollama)
         .filter_map(|backend| backend.version.as_deref())
         // A suffix such as -rc2 goes: clients compare numbers.

@@ -1,4 +1,4 @@
-//! Changes that somebody asks for: models to load and to unload.
+//! Changes that somebody asks for: models to load and to unload, and who belongs to the fleet.
 
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use proto::{BackendKind, ModelName};
 use routing::{WaitReason, Wish};
 use serde_json::json;
 
+use crate::fleet::Order;
 use crate::run::Node;
 
 /// How long somebody waits for a model; the load itself goes on.
@@ -21,7 +22,12 @@ impl Node {
         let (model, wish) = match change {
             Change::Load { model, context } => (model, Wish::Load { context }),
             Change::Unload { model } => (model, Wish::Unload),
-            _ => return failed(ChangeError::Failed("this version serves one machine".to_owned())),
+            Change::Join { code, address } => return self.fleet.change(|done| Order::Join { code, address, done }),
+            Change::Answer { joiner, allow } => return self.fleet.change(|done| Order::Answer { joiner, allow, done }),
+            Change::Leave => return self.fleet.change(|done| Order::Leave { done }),
+            Change::Remove { device } => return self.fleet.change(|done| Order::Remove { device, done }),
+            Change::Rename { device, name } => return self.fleet.change(|done| Order::Rename { device, name, done }),
+            Change::NewFleet { name } => return self.fleet.change(|done| Order::NewFleet { name, done }),
         };
         let Some(me) = self.me.upgrade() else {
             return failed(ChangeError::Failed("Herd is stopping on this machine".to_owned()));

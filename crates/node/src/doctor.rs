@@ -54,7 +54,7 @@ pub(crate) fn checks(facts: &Facts<'_>) -> Vec<CheckView> {
                 &name,
                 "warning",
                 format!("{at} is on another machine, and prompts go there unencrypted"),
-                Some("run Herd there as well instead, once machines can be paired"),
+                Some("run Herd there as well instead, and pair it: `herd pair` here, `herd join CODE` there"),
             ));
         }
     }
@@ -73,6 +73,16 @@ pub(crate) fn checks(facts: &Facts<'_>) -> Vec<CheckView> {
         checks.push(check("open files", "warning", found, Some("raise the limit (`ulimit -n`)")));
     }
     checks
+}
+
+/// The task that knows the other machines has died.
+pub(crate) fn silent_fleet() -> CheckView {
+    check(
+        "fleet",
+        "problem",
+        "the fleet's task does not answer".to_owned(),
+        Some("look at the log, and start Herd anew"),
+    )
 }
 
 fn check(check: &str, state: &str, found: String, advice: Option<&str>) -> CheckView {

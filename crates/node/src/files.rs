@@ -32,6 +32,40 @@ pub(crate) fn control_token(dir: &Path) -> anyhow::Result<String> {
     Ok(token)
 }
 
+/// Makes the data directory, for its owner alone, where it is not there yet.
+pub(crate) fn make_dir(dir: &Path) -> anyhow::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(dir).with_context(|| format!("making the data directory {}", dir.display()))
+}
+
+/// Writes `text` to `path` instead of what is there, for its owner alone. A reader, or a crash at any moment, finds the old
+/// text or the new one. Blocks until it is on the disk.
+pub(crate) fn replace(path: &Path, text: &str) -> anyhow::Result<()> {
+    let mut fresh = path.as_os_str().to_owned();
+    fresh.push(".new");
+    let fresh = Path::new(&fresh);
+    let written = || -> std::io::Result<()> {
+        let _ = fs::remove_file(fresh);
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let mut file = options.open(fresh)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(fresh, path)?;
+        #[cfg(unix)]
+        if let Some(dir) = path.parent() {
+            fs::File::open(dir)?.sync_all()?;
+        }
+        Ok(())
+    };
+    written().with_context(|| format!("writing {}", path.display()))
+}
+
 /// A number that differs from start to start.
 pub(crate) fn seed() -> u64 {
     let mut bytes = [0; 8];

@@ -8,6 +8,8 @@ mod changes;
 mod clock;
 mod doctor;
 mod files;
+mod fleet;
+mod fleet_status;
 mod lanes;
 mod loads;
 pub mod logging;

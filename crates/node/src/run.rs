@@ -7,9 +7,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use backend::{Handle, Watcher};
+use dialect::{Cause, Failure};
 use gateway::{
-    Ask, Change, ChangeError, ChangeFuture, Count, Door, Ending, Fleet, Gauges, Limits, PairStream, Placing,
-    Protection, View, ViewError, ViewFuture,
+    Ask, Change, ChangeFuture, Count, Door, Elsewhere, Ending, Fleet, Gauges, Limits, PairStream, Placing, Protection,
+    View, ViewError, ViewFuture,
 };
 use proto::{Api, BackendId, BackendState, Clock, ModelName, Moment, Outcome, Trace};
 use store::Store;
@@ -17,6 +18,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 
+use crate::fleet::{self, Driver, Facts, Papers};
 use crate::placing::Placer;
 use crate::settings::{ContextProtection, Settings};
 use crate::tasks::Tasks;
@@ -45,6 +47,9 @@ pub(crate) struct Node {
     pub(crate) open_files: Option<u64>,
     /// Told when something about the backends has changed.
     pub(crate) news: tokio::sync::watch::Sender<()>,
+    /// The other machines.
+    pub(crate) fleet: fleet::Handle,
+    pub(crate) sense: fleet::sense::Sense,
     pub(crate) me: std::sync::Weak<Node>,
 }
 
@@ -54,11 +59,14 @@ pub(crate) struct Node {
 /// The data directory or the port cannot be had, or a setting names no place. Each error says what to do.
 pub fn run(settings: Settings, warnings: Vec<String>) -> anyhow::Result<()> {
     let clock = clock::clock();
+    files::make_dir(&settings.data_dir)?;
+    let papers = Papers::open(&settings.data_dir, clock.unix_ms() / 1000);
     let (store, writer) = Store::open(
         store::Settings {
             dir: settings.data_dir.clone(),
             node_id: settings.node_name.clone(),
-            node_key: String::new(),
+            // Where it cannot be read, the database has one of its own.
+            node_key: papers.identity.as_ref().map(|identity| identity.key().to_string()).unwrap_or_default(),
             keep: KEEP,
             max_bytes: settings.history_mb.saturating_mul(1_000_000),
         },
@@ -76,7 +84,8 @@ pub fn run(settings: Settings, warnings: Vec<String>) -> anyhow::Result<()> {
         .spawn(move || writer.run())
         .context("starting the thread of the store")?;
     let runtime = runtime().context("starting the node's runtime")?;
-    let ended = runtime.block_on(serve(settings, warnings, clock, store.clone(), listeners, token, open_files));
+    let start = Start { settings, warnings, clock, store: store.clone(), listeners, token, open_files, papers };
+    let ended = runtime.block_on(serve(start));
     store.close();
     drop(store);
     if writer.join().is_err() {
@@ -86,7 +95,8 @@ pub fn run(settings: Settings, warnings: Vec<String>) -> anyhow::Result<()> {
     ended
 }
 
-async fn serve(
+/// What was opened before anything runs.
+struct Start {
     settings: Settings,
     warnings: Vec<String>,
     clock: Clock,
@@ -94,7 +104,11 @@ async fn serve(
     listeners: Vec<StdListener>,
     token: String,
     open_files: Option<u64>,
-) -> anyhow::Result<()> {
+    papers: Papers,
+}
+
+async fn serve(start: Start) -> anyhow::Result<()> {
+    let Start { settings, warnings, clock, store, listeners, token, open_files, papers } = start;
     let seed = files::seed();
     let instance = format!("{:016x}", files::seed());
     let listening: Vec<String> =
@@ -129,7 +143,11 @@ async fn serve(
         },
         limits: Limits::default(),
     };
+    let (others, desk) = fleet::desk();
+    let sense = fleet::sense::Sense::new(settings.data_dir.clone(), clock);
     let node = Arc::new_cyclic(|me| Node {
+        fleet: others.clone(),
+        sense: sense.clone(),
         settings,
         warnings,
         clock,
@@ -147,6 +165,7 @@ async fn serve(
         me: me.clone(),
     });
     let door = Door::new(node.clone(), door_settings, clock, seed);
+    let driver = Driver::new(node.place_in_fleet(), papers, desk);
 
     let mut tasks = Tasks::new(CancellationToken::new());
     tasks.spawn("watcher", |stop| watcher.run(stop));
@@ -160,12 +179,21 @@ async fn serve(
         }
     });
     tasks.spawn("loads", |stop| loads::carry_out(ordered, watch.clone(), placer.clone(), stop));
+    tasks.spawn("fleet", |stop| driver.run(stop));
     tasks.spawn("backend news", {
-        let (door, placer) = (door.clone(), placer.clone());
+        let (door, placer, others) = (door.clone(), placer.clone(), others.clone());
         |stop| async move {
+            let mut fleet_news = others.news();
             loop {
                 tokio::select! {
                     () = stop.cancelled() => return,
+                    changed = fleet_news.changed() => {
+                        if changed.is_err() {
+                            stop.cancelled().await;
+                            return;
+                        }
+                        door.backends_changed(&known.load(), &elsewhere(&others));
+                    }
                     changed = told.changed() => {
                         if changed.is_err() {
                             // The watcher has ended, which only happens at the end of the node.
@@ -175,7 +203,7 @@ async fn serve(
                         let backends: Vec<Arc<BackendState>> = told.borrow_and_update().clone();
                         known.store(Arc::new(backends.clone()));
                         stand_in.store(Arc::new(routing::stand_in(&backends).map(Arc::from)));
-                        door.backends_changed(&backends);
+                        door.backends_changed(&backends, &elsewhere(&others));
                         placer.backends(backends);
                         seen.send_replace(());
                     }
@@ -183,7 +211,7 @@ async fn serve(
             }
         }
     });
-    tasks.spawn("sleep", |stop| notice_sleep(watch.clone(), stop));
+    tasks.spawn("sleep", |stop| notice_sleep(watch.clone(), others, stop));
 
     // Clients that come now wait in the listeners' queues for what the first look finds.
     watch.first_look().await;
@@ -249,8 +277,14 @@ fn runtime() -> std::io::Result<Runtime> {
     Builder::new_current_thread().enable_all().max_blocking_threads(4).thread_keep_alive(Duration::from_secs(5)).build()
 }
 
+/// What can be listed of other machines.
+fn elsewhere(fleet: &fleet::Handle) -> Vec<Elsewhere> {
+    let known = fleet.known();
+    known.within_reach().map(|other| Elsewhere { node: other.name.clone(), backends: other.backends.clone() }).collect()
+}
+
 /// After sleep everything that was known is old.
-async fn notice_sleep(watch: Handle, stop: CancellationToken) {
+async fn notice_sleep(watch: Handle, fleet: fleet::Handle, stop: CancellationToken) {
     let mut slept = clock::slept();
     loop {
         tokio::select! {
@@ -263,6 +297,7 @@ async fn notice_sleep(watch: Handle, stop: CancellationToken) {
         if asleep > Duration::from_secs(2) {
             tracing::info!(seconds = asleep.as_secs(), "this machine was asleep; looking at everything anew");
             watch.refresh_all();
+            fleet.slept();
         }
     }
 }
@@ -306,8 +341,61 @@ fn raise_open_files() -> Option<u64> {
     None
 }
 
+impl Node {
+    /// What the fleet's driver gets of this node. It keeps the node alive no longer than the door does.
+    fn place_in_fleet(self: &Arc<Node>) -> fleet::Place {
+        let me = self.me.clone();
+        fleet::Place {
+            dir: self.settings.data_dir.clone(),
+            name: self.settings.node_name.clone(),
+            never_lead: self.settings.never_lead,
+            port: self.settings.mesh_port,
+            mdns: self.settings.mdns,
+            peers: self.settings.peers.clone(),
+            clock: self.clock,
+            sense: self.sense.clone(),
+            facts: Box::new(move || me.upgrade().map(|node| node.facts()).unwrap_or_default()),
+            changed: self.news.subscribe(),
+        }
+    }
+
+    /// What this node can say of itself.
+    fn facts(&self) -> Facts {
+        let backends = self.backends.load_full();
+        let (in_flight, queued) = self.placer.look(|router| (router.in_flight(), router.queued()));
+        let servers = self.placer.look(|router| views::servers(&backends, router));
+        Facts { share: Some(self.share(&backends)), servers, backends: backends.to_vec(), in_flight, queued }
+    }
+
+    /// Why a request cannot be served although the fleet has its model: it is only on other machines.
+    fn only_elsewhere(&self, models: &[ModelName]) -> Option<Failure> {
+        let known = self.fleet.known();
+        if known.others.is_empty() {
+            return None;
+        }
+        let backends = self.backends.load();
+        let is_here = |model: &ModelName| {
+            backends.iter().any(|backend| backend.ignores_model_name || backend.model(model).is_some())
+        };
+        if models.iter().any(is_here) {
+            return None;
+        }
+        let (model, (names, reachable)) =
+            models.iter().map(|model| (model, known.holders(model))).find(|(_, (names, _))| !names.is_empty())?;
+        let (names, is) = (names.join(", "), if reachable { "is" } else { "was" });
+        let text = format!(
+            "model '{model}' {is} on {names}, and this version does not send requests to other machines yet: ask there, \
+             or have the model here as well"
+        );
+        Some(Failure::new(Cause::Unavailable, text))
+    }
+}
+
 impl Fleet for Node {
     fn place(&self, ask: Ask) -> Placing {
+        if let Some(failure) = self.only_elsewhere(&ask.models) {
+            return Placing::Now(Err(failure));
+        }
         match self.me.upgrade() {
             Some(me) => {
                 let fleet: Arc<dyn Fleet> = me;
@@ -366,14 +454,16 @@ impl Fleet for Node {
         self.begin(change)
     }
 
-    fn pair(&self, _yes: bool) -> PairStream {
-        let alone = ChangeError::Failed("this version serves one machine".to_owned());
-        Box::pin(futures_util::stream::iter([Err(alone)]))
+    fn pair(&self, yes: bool) -> PairStream {
+        self.fleet.pair(yes)
     }
 
     fn view(&self, view: View) -> ViewFuture {
         if let Some(answer) = self.quick_view(&view) {
             return Box::pin(std::future::ready(answer));
+        }
+        if let Some(answer) = self.fleet_view(&view) {
+            return answer;
         }
         let store = self.store.clone();
         Box::pin(async move {

@@ -65,6 +65,13 @@ pub struct Settings {
     pub log_level: String,
     /// Megabytes that the database may take before the oldest rows go. `FLEET_HISTORY_MB`
     pub history_mb: u64,
+    /// The port for the other machines of the fleet, the next free one of the fifteen above it if it is taken; 0 takes any.
+    /// `FLEET_MESH_PORT`
+    pub mesh_port: u16,
+    /// Whether this machine announces itself to the local network and looks for others there. `FLEET_MDNS`
+    pub mdns: bool,
+    /// Where other machines of the fleet are, as `host:port`, at most 64. `FLEET_PEERS`, and `FLEET_NODE_ROUTER_URL`.
+    pub peers: Vec<String>,
     /// Whether this node never leads a fleet. The flag `--never-lead`.
     pub never_lead: bool,
     rows: Vec<SettingView>,
@@ -248,17 +255,38 @@ impl Settings {
                 "What decides between backends: predicted, points.",
                 Scoring::chosen,
             )?,
+            mesh_port: r.read(
+                "FLEET_MESH_PORT",
+                "11441",
+                "The port for the other machines of the fleet; 0 = any.",
+                parse::port,
+            )?,
+            mdns: r.read(
+                "FLEET_MDNS",
+                "on",
+                "Whether this machine announces itself to the local network and looks for others there, once it is paired.",
+                parse::on_off,
+            )?,
+            peers: r.read(
+                "FLEET_PEERS",
+                "",
+                "Where other machines of the fleet are: host:port, comma between.",
+                parse::peers,
+            )?,
             never_lead: flag(NEVER_LEAD).is_some(),
             rows: Vec::new(),
         };
-        r.later("FLEET_MESH_PORT", "11441", "The port for other machines of the fleet; 0 = any.", parse::port)?;
-        r.later("FLEET_MDNS", "on", "Whether other machines are looked for on the network.", parse::on_off)?;
-        r.later("FLEET_PEERS", "", "Other machines by address: host:port, comma between.", parse::list)?;
+        let router = r.read(
+            "FLEET_NODE_ROUTER_URL",
+            "",
+            "One more machine of the fleet, as users of the earlier system name it.",
+            parse::router,
+        )?;
         r.later("FLEET_LAN", "off", "Whether clients on other machines may call, with a key.", parse::on_off)?;
         r.later("FLEET_CONTAINERS", "off", "Whether local containers may call.", parse::on_off)?;
-        r.later("FLEET_NODE_ROUTER_URL", "", "A machine to join, by address.", parse::text)?;
         let (rows, warnings) = reader.finish();
-        Ok((Settings { rows, ..settings }, warnings))
+        let peers = settings.peers.iter().cloned().chain(router).collect();
+        Ok((Settings { peers, rows, ..settings }, warnings))
     }
 
     /// Like [`Settings::read`], with the `settings.json` of the data directory, where there is one.

@@ -1,19 +1,21 @@
-//! What people and scripts are shown of this node.
+//! What people and scripts are shown of this node and its fleet.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use gateway::{View, ViewError};
+use gateway::{View, ViewError, ViewFuture};
 use proto::view::{BackendView, LeaderView, ModelView, ShareView, StatusView};
-use proto::{BackendKind, BackendState};
+use proto::wire::{MAX_BACKENDS, Server};
+use proto::{BackendState, Health};
 use routing::Router;
 use serde::Serialize;
 use serde_json::{Value, json};
 use store::{ReadError, Store};
 
+use crate::fleet::Order;
 use crate::run::Node;
-use crate::{doctor, lanes};
+use crate::{doctor, fleet_status, lanes};
 
 impl Node {
     /// Answers what needs no disk; the rest is `None`.
@@ -21,37 +23,88 @@ impl Node {
         let backends = self.backends.load_full();
         Some(match view {
             View::Status => json_of(&self.status(&backends)),
-            View::FleetStatus => json_of(&self.fleet_status(&backends)),
+            View::Leader => json_of(&self.leader()),
             View::FleetQueue => json_of(&self.fleet_queue(&backends)),
             View::Models => json_of(&self.models(&backends)),
             View::Loaded => {
                 let queues = self.placer.look(Router::queue_by_model);
-                json_of(&lanes::lanes(&self.settings.node_name, &backends, &queues))
+                let mut lanes = lanes::lanes(&self.name(), &backends, &queues);
+                for other in self.fleet.known().within_reach() {
+                    lanes.extend(lanes::lanes(&other.name, &other.backends, &[]));
+                }
+                json_of(&lanes)
             }
             View::Config => json_of(&self.settings.table()),
-            View::Doctor => json_of(&doctor::checks(&doctor::Facts {
-                backends: &backends,
-                notes: self.watch.notes(),
-                listening: &self.listening,
-                traces_dropped: self.store.dropped(),
-                warnings: &self.warnings,
-                open_files: self.open_files,
-            })),
             _ => return None,
         })
     }
 
+    /// Answers what the fleet's driver knows, or what the machine has to be asked for.
+    pub(crate) fn fleet_view(&self, view: &View) -> Option<ViewFuture> {
+        let me = self.me.upgrade()?;
+        let silent = || ViewError::Failed("the fleet's task does not answer".to_owned());
+        Some(match view {
+            View::FleetStatus => Box::pin(async move {
+                let machine = me.sense.look().await;
+                json_of(&fleet_status::of(&me, machine.as_ref()))
+            }),
+            View::Nodes => Box::pin(async move {
+                // The senses are asked, so that the row of this machine is of today.
+                me.sense.look().await;
+                json_of(&me.fleet.ask(Order::Nodes).await.ok_or_else(silent)?)
+            }),
+            View::Devices => Box::pin(async move { json_of(&me.fleet.ask(Order::Devices).await.ok_or_else(silent)?) }),
+            View::Doctor => Box::pin(async move {
+                let mut checks = doctor::checks(&doctor::Facts {
+                    backends: &me.backends.load_full(),
+                    notes: me.watch.notes(),
+                    listening: &me.listening,
+                    traces_dropped: me.store.dropped(),
+                    warnings: &me.warnings,
+                    open_files: me.open_files,
+                });
+                match me.fleet.ask(Order::Check).await {
+                    Some(fleet) => checks.extend(fleet),
+                    None => checks.push(doctor::silent_fleet()),
+                }
+                json_of(&checks)
+            }),
+            _ => return None,
+        })
+    }
+
+    /// What this machine is called.
+    pub(crate) fn name(&self) -> Arc<str> {
+        self.fleet.known().name.clone().unwrap_or_else(|| self.settings.node_name.as_str().into())
+    }
+
+    /// Who leads, with its id and since which epoch.
+    pub(crate) fn leader(&self) -> Value {
+        let known = self.fleet.known();
+        let Some(leader) = known.leader else { return Value::Null };
+        let is_self = known.me == Some(leader);
+        let name = if is_self { Some(self.name()) } else { known.name_of(leader).cloned() };
+        json!({ "name": name, "self": is_self, "node_id": leader.full(), "epoch": known.epoch })
+    }
+
     fn status(&self, backends: &[Arc<BackendState>]) -> StatusView {
-        let name = &self.settings.node_name;
+        let name = self.name();
+        let known = self.fleet.known();
         let (in_flight, queued) = self.placer.look(|router| (router.in_flight(), router.queued()));
         let rows = self.placer.look(|router| backends.iter().map(|backend| backend_view(backend, router)).collect());
-        let models = names(backends).count();
+        let others: Vec<_> = known.within_reach().flat_map(|other| &other.backends).collect();
+        let models = names(backends.iter().chain(others.iter().copied())).count();
+        let leader = known.leader.and_then(|leader| {
+            let is_self = known.me == Some(leader);
+            let name = if is_self { Some(name.clone()) } else { known.name_of(leader).cloned() };
+            Some(LeaderView { name: name?.to_string(), is_self })
+        });
         StatusView {
-            name: name.clone(),
+            name: name.to_string(),
             version: proto::VERSION.to_owned(),
-            share: self.share(backends, models),
-            leader: (!self.settings.never_lead).then(|| LeaderView { name: name.clone(), is_self: true }),
-            nodes: 1,
+            share: self.share(backends),
+            leader,
+            nodes: u32::try_from(known.others.len() + 1).unwrap_or(u32::MAX),
             models: u32::try_from(models).unwrap_or(u32::MAX),
             backends: rows,
             in_flight,
@@ -62,7 +115,8 @@ impl Node {
         }
     }
 
-    fn share(&self, backends: &[Arc<BackendState>], models: usize) -> ShareView {
+    /// Whether this node takes work, and why.
+    pub(crate) fn share(&self, backends: &[Arc<BackendState>]) -> ShareView {
         if self.stopping.is_cancelled() {
             let reason = "Stopping; what is running may finish.".to_owned();
             return ShareView { state: "draining".to_owned(), reason, until: None };
@@ -71,66 +125,21 @@ impl Node {
             backends.iter().filter(|backend| backend.health.is_up()).map(|backend| backend.id.as_str()).collect();
         let reason = match up.as_slice() {
             [] => "No inference server answers on this machine.".to_owned(),
-            servers => format!("Serving {models} models ({}).", servers.join(", ")),
+            servers => format!("Serving {} models ({}).", names(backends.iter()).count(), servers.join(", ")),
         };
         ShareView { state: "on".to_owned(), reason, until: None }
     }
 
     fn models(&self, backends: &[Arc<BackendState>]) -> Vec<ModelView> {
-        let name = &self.settings.node_name;
-        backends
-            .iter()
-            .filter(|backend| backend.health.is_up())
-            .flat_map(|backend| {
-                backend.models.iter().map(move |model| ModelView::new(name, backend.id.as_str(), model))
+        fn rows<'a>(node: &'a str, backends: &'a [Arc<BackendState>]) -> impl Iterator<Item = ModelView> + 'a {
+            backends.iter().filter(|backend| backend.health.is_up()).flat_map(move |backend| {
+                backend.models.iter().map(move |model| ModelView::new(node, backend.id.as_str(), model))
             })
-            .collect()
-    }
-
-    /// The documented `/fleet/status`, and ours. What this version does not sense yet is null.
-    fn fleet_status(&self, backends: &[Arc<BackendState>]) -> Value {
-        let name = &self.settings.node_name;
-        let loaded: Vec<Value> = backends
-            .iter()
-            .flat_map(|backend| backend.models.iter().map(move |model| (backend, model)))
-            .filter_map(|(backend, model)| {
-                let loaded = model.loaded.as_ref()?;
-                Some(json!({
-                    "name": model.id, "size_gb": loaded.size.map(gigabytes), "parameter_size": model.parameter_size,
-                    "quantization": model.quantization, "context_length": loaded.context, "backend": backend.id.as_str(),
-                }))
-            })
-            .collect();
-        let on_disk: Vec<&str> =
-            backends.iter().flat_map(|backend| backend.models.iter().map(|model| model.id.as_str())).collect();
-        let ollama = backends.iter().find(|backend| backend.kind == BackendKind::Ollama);
-        let in_flight = self.placer.look(Router::in_flight);
-        json!({
-            "fleet": {
-                "nodes_total": 1, "nodes_online": 1, "models_loaded": loaded.len(), "requests_active": in_flight,
-                "id": null, "name": null,
-            },
-            "self": { "name": name, "node_id": self.store.node_key() },
-            "leader": if self.settings.never_lead { Value::Null } else {
-                json!({ "name": name, "node_id": self.store.node_key(), "epoch": 0 })
-            },
-            "nodes": [{
-                "node_id": name, "node_key": self.store.node_key(), "status": "online",
-                "agent_version": proto::VERSION,
-                "hardware": { "memory_total_gb": null, "cores_physical": self.cores },
-                "ollama_url": ollama.map(|backend| backend.address.to_string()),
-                "cpu": null, "memory": null,
-                "ollama": {
-                    "models_loaded": loaded, "models_available": on_disk, "models_available_count": on_disk.len(),
-                    "requests_active": in_flight,
-                },
-                "backends": self.placer.look(|router| {
-                    backends.iter().map(|backend| backend_view(backend, router)).collect::<Vec<_>>()
-                }),
-            }],
-            "queues": self.queues(backends),
-            "timestamp": self.clock.unix_ms() as f64 / 1e3,
-        })
+        }
+        let known = self.fleet.known();
+        let own = self.name();
+        let others = known.within_reach().flat_map(|other| rows(&other.name, &other.backends));
+        rows(&own, backends).chain(others).collect()
     }
 
     fn fleet_queue(&self, backends: &[Arc<BackendState>]) -> Value {
@@ -140,13 +149,13 @@ impl Node {
             "queue_depth": in_flight + pending, "pending": pending, "in_flight": in_flight,
             "completed": rows.iter().map(|row| row.completed).sum::<u64>(),
             "failed": rows.iter().map(|row| row.failed).sum::<u64>(),
-            "estimated_wait_ms": null, "nodes_online": 1, "queues": self.queues(backends),
+            "estimated_wait_ms": null, "nodes_online": self.fleet.known().within_reach().count() + 1, "queues": self.queues(backends),
             "timestamp": self.clock.unix_ms() as f64 / 1e3,
         })
     }
 
-    fn queues(&self, backends: &[Arc<BackendState>]) -> Value {
-        let name = &self.settings.node_name;
+    pub(crate) fn queues(&self, backends: &[Arc<BackendState>]) -> Value {
+        let name = &*self.name();
         let mut queues = BTreeMap::new();
         for row in self.placer.look(Router::queue_by_model) {
             let shown = backends
@@ -203,15 +212,30 @@ pub(crate) fn stored_view(store: &Store, view: View) -> Result<Bytes, ViewError>
     }
 }
 
-fn backend_view(backend: &BackendState, router: &Router) -> BackendView {
+pub(crate) fn backend_view(backend: &BackendState, router: &Router) -> BackendView {
     let slots = router.slots(&backend.id, backend.models.first().map(|model| &model.name)).or(backend.slots);
     BackendView::new(backend, slots, router.load(&backend.id))
 }
 
+/// What other machines are told of the backends of this one.
+pub(crate) fn servers(backends: &[Arc<BackendState>], router: &Router) -> Vec<Server> {
+    let server = |backend: &Arc<BackendState>| {
+        let BackendView { id, kind, version, health, slots, in_flight, models, loaded, .. } =
+            backend_view(backend, router);
+        let health = match health {
+            Health::Up => "up",
+            Health::Loading => "loading",
+            Health::Hung => "hung",
+            Health::Down { .. } => "down",
+        };
+        Server { id, kind, health: health.to_owned(), version, slots, in_flight, models, loaded }
+    };
+    backends.iter().take(MAX_BACKENDS).map(server).collect()
+}
+
 /// The models that can be asked for, each name once.
-fn names(backends: &[Arc<BackendState>]) -> impl Iterator<Item = &proto::ModelName> {
+fn names<'a>(backends: impl Iterator<Item = &'a Arc<BackendState>>) -> impl Iterator<Item = &'a proto::ModelName> {
     let all: std::collections::BTreeSet<_> = backends
-        .iter()
         .filter(|backend| backend.health.is_up())
         .flat_map(|backend| backend.models.iter().map(|model| &model.name))
         .collect();
@@ -220,8 +244,4 @@ fn names(backends: &[Arc<BackendState>]) -> impl Iterator<Item = &proto::ModelNa
 
 fn json_of(value: &impl Serialize) -> Result<Bytes, ViewError> {
     serde_json::to_vec(value).map(Bytes::from).map_err(|error| ViewError::Failed(error.to_string()))
-}
-
-fn gigabytes(bytes: u64) -> f64 {
-    (bytes as f64 / 1e7).round() / 1e2
 }

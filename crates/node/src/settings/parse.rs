@@ -41,6 +41,48 @@ pub(super) fn list(listed: &str) -> Result<Vec<String>, Why> {
     if items.len() > 64 { Err(Why::Not("a list of at most 64, comma between")) } else { Ok(items) }
 }
 
+/// The mesh's port where an address does not say one.
+const MESH_PORT: u16 = 11441;
+
+/// Addresses of machines, each with its port.
+pub(super) fn peers(listed: &str) -> Result<Vec<String>, Why> {
+    let peer = |item: &String| peer(item).ok_or(Why::Not("a list of host:port, comma between"));
+    list(listed)?.iter().map(peer).collect()
+}
+
+/// The address of a machine as users of the earlier system write it, a URL of its door: the mesh is at its usual port.
+pub(super) fn router(text: &str) -> Result<Option<String>, Why> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let is_url = text.contains("://");
+    let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+    let found = peer(authority).map(|address| match address.rsplit_once(':') {
+        Some((host, "11435")) => format!("{host}:{MESH_PORT}"),
+        Some((host, _)) if is_url => format!("{host}:{MESH_PORT}"),
+        _ => address,
+    });
+    found.map(Some).ok_or(Why::Not("the address of a machine, such as http://10.0.0.5:11435"))
+}
+
+/// `host`, `host:port`, `[address]:port` or an IPv6 address, with the port that it means.
+fn peer(text: &str) -> Option<String> {
+    if let Ok(ip) = text.parse::<std::net::IpAddr>() {
+        return Some(std::net::SocketAddr::new(ip, MESH_PORT).to_string());
+    }
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !host.ends_with(':') => (host, port.parse().ok().filter(|port| *port != 0)?),
+        _ => (text, MESH_PORT),
+    };
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let fits = match bare {
+        Some(ip) => ip.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)),
+    };
+    fits.then(|| format!("{host}:{port}"))
+}
+
 /// What answers for Anthropic's names: nothing, a model's name, or a JSON object from names to models.
 pub(super) fn stand_ins(text: &str) -> Result<Vec<(String, String)>, Why> {
     const EXPECTED: Why = Why::Not(

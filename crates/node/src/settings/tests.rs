@@ -22,6 +22,7 @@ fn nothing_set_means_the_documented_defaults() {
     assert_eq!(settings.queue_size.get(), 1024);
     assert_eq!(settings.queue_wait, Duration::from_secs(30));
     assert_eq!((settings.max_retries, settings.history_mb), (2, 200));
+    assert_eq!((settings.mesh_port, settings.mdns, settings.peers.len()), (11441, true, 0));
     assert_eq!(settings.log_level, "info");
     assert!(settings.local_discovery && !settings.cloud_models && !settings.never_lead);
     let named = settings.table().into_iter().find(|row| row.name == "FLEET_NODE_ID").unwrap();
@@ -88,6 +89,33 @@ fn times_are_read_with_and_without_unit() {
 }
 
 #[test]
+fn machines_are_named_by_address() {
+    let vars = [("FLEET_PEERS", "10.0.0.5, studio.local:2000, [fd00::2]:3000, fd00::3"), ("FLEET_MESH_PORT", "0")];
+    let (settings, warnings) = read(&[], &vars, None).unwrap();
+    assert_eq!(settings.peers, ["10.0.0.5:11441", "studio.local:2000", "[fd00::2]:3000", "[fd00::3]:11441"]);
+    assert_eq!((settings.mesh_port, warnings), (0, Vec::<String>::new()));
+    for (url, peer) in [
+        ("http://10.0.0.2:11435", "10.0.0.2:11441"),
+        ("https://den:9000/herd", "den:11441"),
+        ("den", "den:11441"),
+        ("den:11435", "den:11441"),
+        ("den:2000", "den:2000"),
+    ] {
+        assert_eq!(read(&[("FLEET_NODE_ROUTER_URL", url)], &[], None).unwrap().0.peers, [peer], "{url}");
+    }
+    for (name, wrong) in [
+        ("FLEET_PEERS", "a b"),
+        ("FLEET_PEERS", "den:0"),
+        ("FLEET_PEERS", "den:70000"),
+        ("FLEET_PEERS", "http://den"),
+        ("FLEET_PEERS", "[den]:1"),
+        ("FLEET_NODE_ROUTER_URL", "http:///x"),
+    ] {
+        assert!(read(&[], &[(name, wrong)], None).is_err(), "{wrong}");
+    }
+}
+
+#[test]
 fn unknown_names_are_warned_of_with_the_nearest() {
     for (name, said) in [
         ("FLEET_PROT", "FLEET_PROT is not a setting of Herd; the nearest is FLEET_PORT"),
@@ -98,7 +126,7 @@ fn unknown_names_are_warned_of_with_the_nearest() {
             "FLEET_SCORE_MODEL_HOT has no effect: the points are as documented, without a setting",
         ),
         ("FLEET_TELEMETRY", "FLEET_TELEMETRY has no effect: nothing is sent to anybody"),
-        ("FLEET_MESH_PORT", "FLEET_MESH_PORT has no effect in this version yet"),
+        ("FLEET_LAN", "FLEET_LAN has no effect in this version yet"),
     ] {
         assert_eq!(read(&[], &[(name, "1")], None).unwrap().1, [said]);
     }
