@@ -64,6 +64,10 @@ pub(crate) struct Current {
     pub(crate) id: JobId,
     pub(crate) model: ModelName,
     pub(crate) began: Moment,
+    /// From then on it takes so much longer than expected that it may never end.
+    pub(crate) overdue: Moment,
+    /// Nothing new begins at the other models before, once none of them works; `None`: one of them does.
+    released: Option<Moment>,
     pub(crate) task: Task,
     /// Whether nothing new begins at the other models while it runs.
     holds_others: bool,
@@ -89,6 +93,11 @@ impl Loads {
     /// Whether the job that runs loads `lane`.
     pub(crate) fn is_for(&self, lane: &Lane) -> bool {
         self.job.as_ref().is_some_and(|job| job.task != Task::Unload && lane.has(&job.model))
+    }
+
+    /// Whether the job that runs takes so long that another backend is worth a try.
+    pub(crate) fn is_overdue(&self, now: Moment) -> bool {
+        self.job.as_ref().is_some_and(|job| job.overdue <= now)
     }
 
     /// Whether one model more has room at `backend`, which this belongs to, as far as their number goes.

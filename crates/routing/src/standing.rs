@@ -159,13 +159,14 @@ impl Fleet {
         }
     }
 
-    /// Where a load is best: where it goes on, where there is room, where it is fast.
+    /// Where a load is best: not where one takes far too long, else where it goes on, where there is room, where it is fast.
     pub(crate) fn load_rank(&self, place: Place, now: Moment) -> impl Ord + use<> {
         let (backend, lane) = (self.backend(place), self.lane(place));
         let loads = backend.loads.as_ref();
+        let is_overdue = loads.is_some_and(|loads| loads.is_overdue(now));
         let is_loading = loads.is_some_and(|loads| loads.is_for(lane));
         let has_room = loads.is_some_and(|loads| loads.has_room(backend, now));
-        (!is_loading, !has_room, lane.turn.load_time(None), place)
+        (is_overdue, !is_loading, !has_room, lane.turn.load_time(None), place)
     }
 
     /// Whether a backend that is trusted, other than the one at `except`, has a slot for `want` right now.

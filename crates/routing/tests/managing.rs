@@ -459,6 +459,7 @@ fn while_room_is_uncertain_nothing_else_begins() {
     let mut bench = Bench::new(vec![unknown()]);
     assert_eq!(told_as(bench.arrive(1, &["m"])), "o/0");
     bench.handle(Input::Arrive(2, ask(&["n"], bench.now)));
+    bench.pass(Duration::from_millis(100));
     let (news, job) = bench.told();
     assert_eq!(news, ["load n at o with 4096"]);
     assert_eq!(told_as(bench.arrive(3, &["m"])), "waits", "the server may need to make it leave");
@@ -598,4 +599,84 @@ fn what_is_waited_for_is_shown_with_its_time() {
     bench.news();
     let row = bench.router.queue_by_model().remove(1);
     assert_eq!((row.pending, row.state), (2, LaneState::Waiting));
+}
+
+#[test]
+fn a_load_that_takes_far_too_long_is_tried_beside_where_the_model_is_too() {
+    let mut bench = Bench::new(vec![ollama("o", &["m"]), ollama("p", &["m"])]);
+    bench.handle(Input::Arrive(1, ask(&["m"], bench.now)));
+    let (news, first) = bench.told();
+    assert_eq!(news, ["load m at o with 4096"]);
+    bench.pass(SEC * 11);
+    assert!(bench.news().is_empty(), "three seconds were expected");
+    bench.pass(SEC);
+    let (news, second) = bench.told();
+    assert_eq!(news, ["load m at p with 4096"], "and the first is not aborted");
+    bench.pass(SEC);
+    bench.handle(Input::Arrive(2, ask(&["m"], bench.now)));
+    bench.ended(second, Ok(()));
+    assert_eq!(bench.granted(), [(1, "p".to_owned())]);
+    bench.pass(SEC * 60);
+    assert!(bench.news().is_empty());
+    bench.ended(first, Ok(()));
+    assert_eq!(bench.granted(), [(2, "o".to_owned())], "a load is never lost");
+}
+
+#[test]
+fn a_load_that_hangs_holds_nobody_up_for_long() {
+    // It was never seen with two models, so it may have to unload one.
+    let both = || with(BackendState { slots: Some(1), ..ollama("o", &["m", "n"]) }, "m", Some(4096));
+    let mut bench = Bench::new(vec![both()]);
+    assert_eq!(told_as(bench.arrive(1, &["m"])), "o/0");
+    bench.handle(Input::Arrive(2, ask(&["n"], bench.now)));
+    bench.pass(Duration::from_millis(100));
+    assert_eq!(bench.news(), ["load n at o with 4096"]);
+    bench.handle(Input::Arrive(3, ask(&["m"], bench.now)));
+    bench.pass(SEC * 30);
+    assert!(bench.news().is_empty(), "it may wait for the end of 1, and then has time");
+    bench.finish(1, Ending::Answered);
+    bench.pass(SEC * 11);
+    assert!(bench.news().is_empty());
+    bench.pass(SEC);
+    assert_eq!(bench.granted(), [(3, "o".to_owned())]);
+    bench.handle(Input::Arrive(4, ask(&["m"], bench.now)));
+    bench.finish(3, Ending::Answered);
+    assert_eq!(bench.granted(), [(4, "o".to_owned())]);
+}
+
+#[test]
+fn a_model_that_left_for_another_is_known_to_have_left() {
+    let none = || BackendState { slots: Some(1), ..ollama("o", &["m", "n"]) };
+    let mut bench = Bench::new(vec![none()]);
+    bench.handle(Input::Arrive(1, ask(&["m"], bench.now)));
+    let (_, job) = bench.told();
+    // Whoever loads tells first what is loaded now, then that it is done.
+    bench.backends(vec![with(none(), "m", Some(4096))]);
+    bench.ended(job, Ok(()));
+    bench.finish(1, Ending::Answered);
+    bench.handle(Input::Arrive(2, ask(&["n"], bench.now)));
+    assert_eq!(bench.told().0, ["1 to o", "load n at o with 4096"]);
+    let job = job + 1;
+    bench.backends(vec![with(none(), "n", Some(4096))]);
+    bench.ended(job, Ok(()));
+    bench.finish(2, Ending::Answered);
+    bench.handle(Input::Arrive(3, ask(&["m"], bench.now)));
+    bench.pass(SEC * 10);
+    assert_eq!(bench.news(), ["2 to o", "unload n at o"], "there is room for one");
+}
+
+#[test]
+fn a_request_on_its_way_finds_its_model() {
+    let unknown = || BackendState { slots: Some(1), ..with(ollama("o", &["m", "n"]), "m", Some(4096)) };
+    let mut bench = Bench::new(vec![unknown()]);
+    assert_eq!(told_as(bench.arrive(1, &["m"])), "o/0");
+    bench.handle(Input::Arrive(2, ask(&["n"], bench.now)));
+    bench.handle(Input::Arrive(3, ask(&["m"], bench.now)));
+    assert!(bench.news().is_empty(), "1 may not be there yet, and the server would make m leave");
+    bench.pass(Duration::from_millis(99));
+    assert!(bench.news().is_empty());
+    bench.pass(Duration::from_millis(1));
+    assert_eq!(bench.news(), ["load n at o with 4096"]);
+    bench.finish(1, Ending::Answered);
+    assert!(bench.news().is_empty(), "3 would let n starve");
 }

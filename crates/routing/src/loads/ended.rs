@@ -43,6 +43,7 @@ impl Backend {
                     (Task::Load { .. }, Err(fault)) => loads.not_loaded(lane, &job, fault, others, now),
                 }
             }
+            loads.notice_who_left(&self.lanes, now);
         }
         self.loads = Some(loads);
         if is_ours {

@@ -57,7 +57,9 @@ impl Backend {
             let gone = now.since(job.began);
             if lane.has(&job.model) {
                 let extra = if job.task == Task::Unload { takes } else { Duration::ZERO };
-                return (WaitReason::Loads, Some(takes.saturating_sub(gone) + extra));
+                let rest = takes.checked_sub(gone).filter(|rest| !rest.is_zero());
+                // Of one that should have ended nobody can tell.
+                return (WaitReason::Loads, rest.map(|rest| rest + extra));
             }
             let other = self.lanes.iter().find(|other| other.has(&job.model));
             let rest = match (&job.task, other) {

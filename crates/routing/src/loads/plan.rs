@@ -4,17 +4,21 @@
 //! is the running job and when each model came into memory.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use proto::{BackendKind, ModelName, Moment};
 
 use super::leaving::Victim;
 use super::room::Space;
-use super::turn::least;
+use super::turn::{least, overdue};
 use super::{Before, Current, JOB_LOST, Loads, Task};
 use crate::fleet::{Backend, Place};
 use crate::lane::{Hold, Lane};
 use crate::standing::{WaitsAt, Want};
 use crate::{Job, JobId, Output, Why};
+
+/// A request has reached its server after this.
+const ON_ITS_WAY: Duration = Duration::from_millis(100);
 
 /// What waits for one lane.
 #[derive(Clone, Debug, Default)]
@@ -123,12 +127,18 @@ impl Planning<'_> {
         if !self.backend.is_up() {
             return None;
         }
-        if let Some(job) = &self.loads.job {
-            let (ends, holds_others) = (job.began + JOB_LOST, job.holds_others);
+        if let Some(job) = &mut self.loads.job {
+            let others = self.backend.lanes.iter().filter(|lane| !lane.has(&job.model));
+            if job.released.is_none() && others.map(|lane| lane.working).sum::<u32>() == 0 {
+                job.released = Some(self.now + job.overdue.since(job.began));
+            }
+            let is_released = job.released.is_some_and(|until| until <= self.now);
+            let (ends, holds_others) = (job.began + JOB_LOST, job.holds_others && !is_released);
+            let wakes = [Some(job.overdue), job.released].into_iter().flatten().filter(|at| *at > self.now).min();
             for (hold, lane) in self.holds.iter_mut().zip(&self.backend.lanes) {
                 *hold = (holds_others || lane.has(&job.model)).then_some(Hold::Job);
             }
-            self.wake_at(ends);
+            self.wake_at(wakes.map_or(ends, |until| until.min(ends)));
             return None;
         }
         if let Some(until) = self.loads.confirm {
@@ -219,6 +229,9 @@ impl Planning<'_> {
             if self.backend.lanes[at].working > 0 {
                 continue;
             }
+            if !is_certain && self.is_somebody_on_the_way(at) {
+                return None;
+            }
             return Some(self.load(at, demand, !is_certain, why));
         }
         None
@@ -269,6 +282,21 @@ impl Planning<'_> {
             return Some(self.load(at, demand, is_uncertain, Why::Wished));
         }
         None
+    }
+
+    /// Whether a request may not have reached its model yet, of those that the server may unload for lane `at`. It would do
+    /// so before the request is there, and then load it again. Until then, nothing more is sent to any of them.
+    fn is_somebody_on_the_way(&mut self, at: usize) -> bool {
+        let others = || {
+            let lanes = self.backend.lanes.iter().enumerate();
+            lanes.filter(move |(other, lane)| *other != at && lane.is_loaded())
+        };
+        let begun = others().filter(|(_, lane)| lane.working > 0).map(|(_, lane)| lane.turn.used + ON_ITS_WAY).max();
+        let Some(there) = begun.filter(|there| *there > self.now) else { return false };
+        let held: Vec<usize> = others().map(|(other, _)| other).collect();
+        held.into_iter().for_each(|other| _ = self.holds[other].get_or_insert(Hold::Job));
+        self.wake_at(there);
+        true
     }
 
     pub(super) fn demand(&self, lane: usize) -> Option<&Demand> {
@@ -328,9 +356,12 @@ impl Planning<'_> {
         });
         let is_load = matches!(task, Task::Load { .. });
         let may_wait = holds_others && self.backend.working > 0;
-        self.loads.job = Some(Current { id: *next, model: name, began: self.now, task, holds_others, may_wait });
+        let overdue = self.now + overdue(if is_load { lane.turn.load_time(context) } else { Duration::ZERO });
+        let (began, released) = (self.now, None);
+        let job = Current { id: *next, model: name, began, overdue, released, task, holds_others, may_wait };
+        self.loads.job = Some(job);
         let job = Job { id: *next, backend: state.clone(), model, context, is_embedding, why };
-        self.wake_at(self.now + JOB_LOST);
+        self.wake_at(overdue);
         if is_load { Output::Load(job) } else { Output::Unload(job) }
     }
 

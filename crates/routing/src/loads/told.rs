@@ -5,6 +5,7 @@ use std::time::Duration;
 use proto::{BackendKind, Health, Moment};
 
 use super::turn::Grown;
+use super::{Before, Loads};
 use crate::fleet::Backend;
 use crate::lane::{InMemory, Lane};
 
@@ -48,15 +49,8 @@ impl Backend {
             let is_wanted = lane.is_loaded() || lane.turn.wants_since.is_some();
             lane.turn.wishes.unload &= is_wanted;
         }
-        if let Some(before) = &loads.before {
-            if !before.has_failed && self.lanes.iter().any(|lane| lane.memory.is_none() && before.has(lane)) {
-                let stay = self.lanes.iter().filter(|lane| lane.is_loaded()).count();
-                loads.room.limit(stay, now);
-                loads.before = None;
-            } else if now > before.until {
-                loads.before = None;
-            }
-        }
+        loads.notice_who_left(&self.lanes, now);
+        loads.before.take_if(|before| now > before.until);
         if self.state.health.is_up() {
             let told = self.lanes.iter().filter_map(|lane| lane.turn.told);
             let bytes = told.clone().map(|memory| memory.size.unwrap_or_default()).sum();
@@ -81,6 +75,19 @@ impl Backend {
             lane.knows_memory = in_memory.is_some();
             let ceiling = turn.ceiling.map(|ceiling| ceiling.context);
             lane.most = [turn.trained, ceiling, in_memory].into_iter().flatten().min();
+        }
+    }
+}
+
+impl Loads {
+    /// Whoever was in memory when the last load of ours began and is no more had to leave for it: that was one too many.
+    pub(super) fn notice_who_left(&mut self, lanes: &[Lane], now: Moment) {
+        let has_left = |before: &mut Before| {
+            !before.has_failed && lanes.iter().any(|lane| lane.memory.is_none() && before.has(lane))
+        };
+        if self.before.take_if(has_left).is_some() {
+            let stay = lanes.iter().filter(|lane| lane.is_loaded()).count();
+            self.room.limit(stay, now);
         }
     }
 }

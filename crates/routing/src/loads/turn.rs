@@ -35,6 +35,11 @@ pub(crate) fn linger(load: Duration) -> Duration {
     (load / 4).min(MOST_LINGER)
 }
 
+/// A load that takes longer than this may never end: it is tried beside it elsewhere, and others need not wait for it.
+pub(crate) fn overdue(load: Duration) -> Duration {
+    load.saturating_mul(4).max(USUAL)
+}
+
 fn bound(load: Duration) -> Duration {
     load.saturating_mul(4).clamp(USUAL, MOST)
 }
