@@ -243,6 +243,13 @@ impl Kind {
             "smollm2" | "smol-b" => smol,
             "smol-prefill" => Kind { goes_on: true, ..smol },
             "smol-gguf" => Kind { goes_on: true, template: Template::Gguf, ..smol },
+            "long" => Kind {
+                weights: "long",
+                size: 98_362_700,
+                trained: 131_072,
+                capabilities: &["completion", "tools", "thinking", "insert"],
+                ..smol
+            },
             "big" => Kind { weights: "big", size: 471_859_348, ..tiny },
             "all-minilm" => Kind {
                 weights: "all-minilm",
@@ -298,6 +305,13 @@ mod tests {
         assert_ne!(weights("tiny"), weights("tiny-loop"));
         assert_ne!(weights("llama3.2:3b=tiny"), weights("tiny"));
         assert_eq!(weights("tiny").len(), 64);
+    }
+
+    #[test]
+    fn there_is_a_model_for_long_prompts_whose_template_ollama_fills_in() {
+        let model = entry("qwen3:30b=long").unwrap();
+        assert_eq!((model.trained, model.template), (131_072, Template::Go));
+        assert!(["completion", "tools", "thinking", "insert"].iter().all(|what| model.can(what)));
     }
 
     #[test]

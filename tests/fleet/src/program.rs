@@ -118,6 +118,12 @@ impl Fake {
         get(&format!("{}/_fake/state", self.url)).json()
     }
 
+    /// Engines that it started so far, for all models: first loads and reloads.
+    pub fn starts(&self) -> u64 {
+        let models = self.state()["models"].as_object().cloned().unwrap_or_default();
+        models.values().filter_map(|model| model["starts"].as_u64()).sum()
+    }
+
     /// What it was asked for inference, newest last; Herd's own orders to load and unload are not among them.
     pub fn requests(&self) -> Vec<Value> {
         let is_order = |row: &Value| {
@@ -204,6 +210,27 @@ impl Herd {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.program.pid())).unwrap_or_default();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
         line.split_whitespace().next().and_then(|kib| kib.parse::<u64>().ok()).map_or(0, |kib| kib << 10)
+    }
+
+    /// What the command `herd` with these words answers about it, or says instead.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn command(&self, words: &[&str]) -> String {
+        let port = self.url.rsplit_once(':').map_or("", |(_, port)| port);
+        let mut command = Command::new(binary("herd"));
+        command.args(words).args(["--port", port]).env("FLEET_DATA_DIR", self.dir.path());
+        let output = command.output().expect("herd can be started");
+        let said = if output.status.success() { output.stdout } else { output.stderr };
+        String::from_utf8_lossy(&said).into_owned()
+    }
+
+    /// The lines of its log in which `text` is, parsed.
+    pub fn logged(&self, text: &str) -> Vec<Value> {
+        let folder = std::fs::read_dir(self.dir.path().join("logs")).into_iter().flatten().flatten();
+        let all: String = folder.filter_map(|file| std::fs::read_to_string(file.path()).ok()).collect();
+        let lines = all.lines().filter(|line| line.contains(text));
+        lines.map(|line| serde_json::from_str(line).unwrap_or(Value::Null)).collect()
     }
 
     /// Waits until it has no request in work and none waiting.
