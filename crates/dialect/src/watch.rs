@@ -79,6 +79,8 @@ pub struct End {
     pub error: Option<String>,
     /// The number of the last event of a Responses stream.
     pub sequence: Option<u64>,
+    /// The last records say the same, but for their time; as far back as 2 KiB, and at least four of them.
+    pub repeats: bool,
 }
 
 /// What a backend counted. Each may be missing: Ollama leaves zeros out, others do not measure.
@@ -145,9 +147,11 @@ impl StreamWatch {
 
     /// Says how the answer ended. To be called once, after the last frame.
     pub fn finish(&mut self) -> End {
+        let repeats = self.streamed && self.form == Form::Ollama && record::is_repeated(self.tail.last());
         let mid_record = if self.streamed { self.finish_stream() } else { self.finish_whole() };
         let facts = std::mem::take(&mut self.facts);
-        End { complete: facts.complete, mid_record, stats: facts.stats(), error: facts.error, sequence: facts.sequence }
+        let (complete, sequence) = (facts.complete, facts.sequence);
+        End { complete, mid_record, stats: facts.stats(), error: facts.error, sequence, repeats }
     }
 
     /// Keeps an answer that is not streamed, and only its two ends if it is too long.

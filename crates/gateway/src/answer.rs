@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dialect::{AnswerTranslator, Cause, End, Failure, StreamWatch};
-use proto::{Api, BackendState, Clock, Dialect, Outcome};
+use proto::{Api, BackendKind, BackendState, Clock, Dialect, Outcome};
 use tokio::time::Sleep;
 
 use crate::exchange::{Begun, Refused};
 use crate::fleet::{Ending, Slot};
+use crate::pulse::{Nature, Pulse};
 use crate::record::Record;
 use crate::reply::CutOff;
 use crate::stored::Keeping;
@@ -38,6 +39,7 @@ pub(crate) struct Flow {
     /// Set where the answer is to be stored, or to say that it is not.
     keeping: Option<Box<Keeping>>,
     slot: Slot,
+    pulse: Pulse,
 }
 
 impl Flow {
@@ -52,8 +54,10 @@ impl Flow {
         translator: Option<Box<AnswerTranslator>>,
         keeping: Option<Box<Keeping>>,
         slot: Slot,
+        nature: Nature,
     ) -> Flow {
-        Flow { worker, backend, api, streamed, inflow, watch, translator, keeping, slot }
+        let pulse = Pulse::new(worker.door().clock(), worker.door().settings().limits.silence, nature);
+        Flow { worker, backend, api, streamed, inflow, watch, translator, keeping, slot, pulse }
     }
 }
 
@@ -107,8 +111,17 @@ impl Answer {
                         return Poll::Ready(Some(Ok(bytes)));
                     }
                     match flow.inflow.poll_bytes(cx) {
-                        Poll::Pending => return Poll::Pending,
+                        Poll::Pending => match flow.pulse.poll_silence(cx) {
+                            Poll::Pending => return Poll::Pending,
+                            Poll::Ready(silence) => {
+                                let how = format!("said nothing for {} s and was given up", silence.as_secs());
+                                if self.end(Some(Broke::Off(how))) {
+                                    return Poll::Ready(Some(Err(CutOff)));
+                                }
+                            }
+                        },
                         Poll::Ready(Some(Ok(bytes))) => {
+                            flow.pulse.heard();
                             let seen = flow.watch.feed(&bytes);
                             let mut failed = None;
                             let bytes = match &mut flow.translator {
@@ -166,11 +179,14 @@ impl Answer {
         let State::Flow { flow, mut record, .. } = std::mem::replace(&mut self.state, State::Last(None, None)) else {
             return false;
         };
-        let Flow { worker, backend, api, streamed, inflow, mut watch, translator, keeping, slot } = *flow;
+        let Flow { worker, backend, api, streamed, inflow, mut watch, translator, keeping, slot, .. } = *flow;
         let mut end = watch.finish();
         record.answered(&mut end);
         let ended = match translator {
-            Some(translator) => end_translated(translator, broken),
+            Some(translator) => {
+                let is_silent_end = backend.kind == BackendKind::Ollama && !end.complete && !end.repeats;
+                end_translated(translator, broken, is_silent_end && end.error.is_none())
+            }
             None => end_passed(api, streamed, broken, &end, record.trace().error.as_deref().or(end.error.as_deref())),
         };
         let held = |last: Vec<u8>, is_well: bool| match keeping {
@@ -237,10 +253,12 @@ enum Ended {
     Badly { how: Broke, end: Box<dyn FnOnce(&Failure) -> Bytes> },
 }
 
-fn end_translated(mut translator: Box<AnswerTranslator>, broken: Option<Broke>) -> Ended {
+/// `is_early`: an Ollama that says how each answer ended has not said it of this one.
+fn end_translated(mut translator: Box<AnswerTranslator>, broken: Option<Broke>, is_early: bool) -> Ended {
     let mut rest = Vec::new();
     let how = match broken {
         Some(how) => how,
+        None if is_early && !translator.has_ended() => too_early(),
         None => match translator.finish(&mut rest) {
             Ok(()) => return Ended::Well(rest),
             Err(failure) => Broke::Said(failure.message),
@@ -253,15 +271,18 @@ fn end_passed(api: Api, streamed: bool, broken: Option<Broke>, end: &End, said: 
     if let Some(said) = said {
         return Ended::Told(said.to_owned());
     }
-    // Ollama ends a stream without its last record after 31 equal tokens in a row (measured on 0.33); a runner that dies
-    // ends in an error line there. On `/v1` both look the same.
-    let stopped_repeating = api.dialect() == Dialect::Ollama && !end.mid_record;
+    // Ollama ends a stream without its last record after 31 equal tokens in a row (measured on 0.33).
+    let stopped_repeating = api.dialect() == Dialect::Ollama && !end.mid_record && end.repeats;
     if broken.is_none() && (end.complete || !streamed || stopped_repeating) {
         return Ended::Well(Vec::new());
     }
-    let how = broken.unwrap_or_else(|| Broke::Off("ended the answer before it was complete".to_owned()));
+    let how = broken.unwrap_or_else(too_early);
     let (mid_record, sequence) = (end.mid_record, end.sequence);
     Ended::Badly { how, end: Box::new(move |failure| failure.stream_end_after(api, mid_record, sequence)) }
+}
+
+fn too_early() -> Broke {
+    Broke::Off("ended the answer before it was complete".to_owned())
 }
 
 fn found_late(found: Result<Begun, Box<Refused>>, api: Api) -> State {

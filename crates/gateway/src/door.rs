@@ -14,6 +14,7 @@ use crate::guard::Names;
 use crate::headers::Ready;
 use crate::listing::{Elsewhere, Listings};
 use crate::metrics::Metrics;
+use crate::protection::Notices;
 use crate::stored::Responses;
 use crate::upstream::Pool;
 use crate::worker::Worker;
@@ -31,11 +32,23 @@ pub struct Limits {
     pub responses: usize,
     /// Bytes of all of them, each with all that was said before it. One of more than an eighth of that is not kept.
     pub response_bytes: u64,
+    /// Silence in the middle of an answer after which its backend is taken to hang, and the answer is ended with an error;
+    /// longer where pauses were long before, where the server works for others too, and where a tool call may be written.
+    ///
+    /// Shorter, and slow machines lose answers; longer, and people wait for an engine that is dead.
+    pub silence: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { body: 256 << 20, bodies: 256 << 20, connections: 16_384, responses: 1_000, response_bytes: 64 << 20 }
+        Limits {
+            body: 256 << 20,
+            bodies: 256 << 20,
+            connections: 16_384,
+            responses: 1_000,
+            response_bytes: 64 << 20,
+            silence: Duration::from_secs(20),
+        }
     }
 }
 
@@ -80,6 +93,7 @@ pub struct Door {
     pub(crate) listings: ArcSwap<Listings>,
     pub(crate) control: axum::Router,
     pub(crate) unique: AtomicU64,
+    pub(crate) notices: Notices,
 }
 
 impl Door {
@@ -95,6 +109,7 @@ impl Door {
             listings: ArcSwap::from_pointee(listings),
             control: control::router(door.clone()),
             unique: AtomicU64::new(seed << 24),
+            notices: Notices::default(),
             fleet,
             settings,
             clock,
@@ -161,9 +176,11 @@ impl Door {
 /// What is done with options of a request that describe a machine rather than an answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Protection {
-    /// They are left out, and the answer says so.
+    /// They are left out, and the answer and the log say so.
     #[default]
     Strip,
+    /// They are passed on, and the log says so.
+    Warn,
     /// They are passed on.
     Pass,
 }

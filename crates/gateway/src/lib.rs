@@ -19,6 +19,8 @@ mod listing;
 mod manage;
 mod metrics;
 mod page;
+mod protection;
+mod pulse;
 mod record;
 mod reply;
 mod stored;

@@ -4,6 +4,7 @@ mod scripted;
 
 use std::time::Duration;
 
+use gateway::Limits;
 use proto::{BackendKind, Outcome};
 use scripted::{Backend, DONE, House, LINE, NDJSON, SSE, chunk, whole};
 
@@ -11,6 +12,9 @@ const LONG: Duration = Duration::from_secs(3600);
 const CHAT: &str = r#"{"model":"m","messages":[{"role":"user","content":"hi"}]}"#;
 const CHAT_SSE: &str = r#"{"model":"m","stream":true,"messages":[{"role":"user","content":"hi"}]}"#;
 const CHAT_WHOLE: &str = r#"{"model":"m","stream":false,"messages":[{"role":"user","content":"hi"}]}"#;
+const CHAT_SSE_BOUNDED: &str =
+    r#"{"model":"m","stream":true,"max_tokens":99,"messages":[{"role":"user","content":"hi"}]}"#;
+const WORDS: [&str; 3] = ["one", "two", "three"];
 const PLENTY: u64 = 1 << 20;
 
 #[tokio::test]
@@ -127,6 +131,80 @@ async fn a_stream_that_just_stops_is_not_taken_for_a_whole_one() {
     let rest = client.rest().await;
     assert!(rest.contains("data: {\"error\":") && !rest.contains("[DONE]"), "{rest}");
     assert_eq!(house.end(1).await[0].outcome, Outcome::Incomplete);
+}
+
+#[tokio::test]
+async fn an_ollama_that_ends_without_a_last_record_is_believed_only_where_it_repeats_itself() {
+    let line = |at: usize, word: &str| {
+        chunk(&LINE.replace("\"x\"", &format!("\"{word}\"")).replacen('{', &format!("{{\"created_at\":\"{at}\","), 1))
+    };
+    for (path, body, broke) in [
+        ("/api/chat", CHAT, "{\"error\":"),
+        ("/v1/chat/completions", CHAT_SSE, "data: {\"error\":"),
+        ("/v1/messages", CHAT_SSE_BOUNDED, "event: error"),
+    ] {
+        for (words, is_whole) in [(["na"; 31], true), (std::array::from_fn(|at| WORDS[at % 3]), false)] {
+            let backend = Backend::new().await;
+            let house = House::new(&[&backend], LONG, PLENTY).await;
+            let mut client = house.ask(path, body).await;
+            let mut upstream = backend.accept().await;
+            upstream.until("hi\"}]").await;
+            upstream.send(&format!("{NDJSON}{}", line(0, words[0]))).await;
+            client.until(words[0]).await;
+            let lines: String = words.iter().enumerate().skip(1).map(|(at, word)| line(at, word)).collect();
+            upstream.send(&format!("{lines}0\r\n\r\n")).await;
+            let rest = client.rest().await;
+            assert_eq!(rest.contains(broke), !is_whole, "{path}: {rest}");
+            assert!(rest.ends_with("0\r\n\r\n"), "{path}: {rest}");
+            let outcome = if is_whole { Outcome::Completed } else { Outcome::Incomplete };
+            assert_eq!(house.end(1).await[0].outcome, outcome, "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_backend_that_falls_silent_in_the_middle_of_an_answer_is_given_up() {
+    for (path, body, broke) in [
+        ("/api/chat", CHAT, "{\"error\":"),
+        ("/v1/chat/completions", CHAT_SSE, "data: {\"error\":"),
+        ("/v1/messages", CHAT_SSE_BOUNDED, "event: error"),
+    ] {
+        let backend = Backend::new().await;
+        let limits = Limits { silence: Duration::from_millis(50), ..Limits::default() };
+        let house = House::within(BackendKind::Ollama, &[&backend], LONG, limits).await;
+        let mut client = house.ask(path, body).await;
+        let mut upstream = backend.accept().await;
+        upstream.until("hi\"}]").await;
+        upstream.send(&format!("{NDJSON}{}", chunk(LINE))).await;
+        let rest = client.rest().await;
+        assert!(rest.contains(broke) && rest.contains("said nothing for"), "{path}: {rest}");
+        assert!(rest.ends_with("0\r\n\r\n"), "{path}: {rest}");
+        // Its connection is closed, or this would never end.
+        upstream.rest().await;
+        let fleet = house.fleet.clone();
+        assert_eq!(house.end(1).await[0].outcome, Outcome::Incomplete);
+        assert_eq!(*fleet.endings.lock().unwrap(), [gateway::Ending::Broke]);
+    }
+}
+
+#[tokio::test]
+async fn a_model_that_may_be_writing_a_call_is_given_more_time() {
+    let backend = Backend::new().await;
+    let limits = Limits { silence: Duration::from_millis(50), ..Limits::default() };
+    let house = House::within(BackendKind::Ollama, &[&backend], LONG, limits).await;
+    let with_tools = CHAT.replacen('{', r#"{"tools":[{"type":"function","function":{"name":"f"}}],"#, 1);
+    let (mut client, mut other) = (house.ask("/api/chat", &with_tools).await, house.ask("/api/chat", CHAT).await);
+    let (mut one, mut two) = (backend.accept().await, backend.accept().await);
+    if one.until("hi\"}]}").await.contains("tools") {
+        std::mem::swap(&mut one, &mut two);
+    }
+    for upstream in [&mut one, &mut two] {
+        upstream.send(&format!("{NDJSON}{}", chunk(LINE))).await;
+    }
+    assert!(other.rest().await.contains("said nothing for"), "the one without tools is given up");
+    two.send(&format!("{}0\r\n\r\n", chunk(DONE))).await;
+    assert!(client.rest().await.contains(DONE));
+    house.end(2).await;
 }
 
 #[tokio::test]

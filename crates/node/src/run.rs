@@ -139,7 +139,8 @@ async fn serve(start: Start) -> anyhow::Result<()> {
         hold: Duration::from_secs(20),
         protection: match settings.context_protection {
             ContextProtection::Strip => Protection::Strip,
-            ContextProtection::Warn | ContextProtection::Passthrough => Protection::Pass,
+            ContextProtection::Warn => Protection::Warn,
+            ContextProtection::Passthrough => Protection::Pass,
         },
         limits: Limits::default(),
     };

@@ -19,6 +19,24 @@ pub(super) enum Form {
     Messages,
 }
 
+/// Whether all lines of a stream's end, the first of which lacks its beginning if that `is_cut`, say the same but for their
+/// time. Of fewer than four that is nothing to go by.
+pub(super) fn is_repeated((end, is_cut): (&[u8], bool)) -> bool {
+    const TIME: &[u8] = b"\"created_at\":\"";
+    let timeless = |line: &[u8]| {
+        let Some(at) = memmem::find(line, TIME) else { return (line.to_vec(), Vec::new()) };
+        let after = &line[at + TIME.len()..];
+        (line[..at].to_vec(), after[memchr::memchr(b'"', after).unwrap_or(after.len())..].to_vec())
+    };
+    let mut lines = end.split(|&byte| byte == b'\n').skip(usize::from(is_cut)).filter(|line| !line.is_empty());
+    let Some(first) = lines.next().map(timeless) else { return false };
+    let mut others = 0;
+    lines.all(|line| {
+        others += 1;
+        timeless(line) == first
+    }) && others >= 3
+}
+
 impl Form {
     pub(super) fn of(api: Api) -> Form {
         match api {

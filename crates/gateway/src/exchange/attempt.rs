@@ -13,6 +13,7 @@ use super::request::{Placed, Translation};
 use super::{Exchange, Payload, Wrong};
 use crate::answer::Flow;
 use crate::fleet::{Ending, Ticket};
+use crate::pulse::Nature;
 use crate::upstream::{Asked, Broken, Head, Inflow, Upstream};
 use crate::verdict::{self, Verdict};
 
@@ -150,6 +151,8 @@ impl Exchange {
                 } else {
                     slot.first_content();
                     self.record.trace_mut().response_bytes = first.len() as u64;
+                    let slots = self.record.trace().candidates.first().map_or(1, |chosen| chosen.slots);
+                    let nature = Nature { calls: self.scan.tools, is_shared: slots > 1 };
                     let flow = Flow::new(
                         worker.clone(),
                         backend,
@@ -160,6 +163,7 @@ impl Exchange {
                         translator,
                         keeping,
                         slot,
+                        nature,
                     );
                     Attempted::Begun(status, headers, first, Some(Box::new(flow)))
                 }

@@ -8,6 +8,7 @@ use proto::{Api, BackendKind, BackendState, Capability, Dialect};
 
 use super::{Exchange, Payload};
 use crate::door::Protection;
+use crate::protection;
 use crate::upstream::{Length, Outgoing, request_head};
 
 /// What the placement decided about a request's tokens.
@@ -36,9 +37,12 @@ impl Exchange {
         if let Some(upstream) = dialect::way(self.api, backend.kind, backend.speaks)
             && upstream != self.api
         {
-            return self.translated(backend, model, placed);
+            let translated = self.translated(backend, model, placed)?;
+            self.tell_protection(backend, placed);
+            return Ok(translated);
         }
         let edits = self.edits(backend, model, placed)?;
+        self.tell_protection(backend, placed);
         let host = backend.address.authority();
         let target = [backend.address.base_path.as_str(), self.path_and_query.as_str()];
         let token = self.worker.door().settings().token();
@@ -132,6 +136,23 @@ impl Exchange {
             edits.push(Edit { range: text.range.clone(), with });
         }
         Ok(edits)
+    }
+
+    /// Says in the log what of the request has to do with how the model is loaded, and was left out or may load it again.
+    fn tell_protection(&self, backend: &BackendState, placed: Placed) {
+        let door = self.worker.door();
+        let protection = door.settings().protection;
+        let fields = match protection {
+            Protection::Strip => protection::protected(self.ignored.split(", ")),
+            Protection::Warn if backend.kind == BackendKind::Ollama && self.api.needs_slot() => {
+                let (_, would_go) = self.scan.for_runner(Runner { context: placed.context, strips: true });
+                // How long a model stays is never the client's to say, so nothing comes of it.
+                protection::protected(would_go.into_iter().filter(|field| *field != "keep_alive"))
+            }
+            Protection::Warn | Protection::Pass => return,
+        };
+        let (app, model) = (self.app.as_deref(), &self.record.trace().model);
+        door.notices.tell(protection, app, model, &fields, door.clock().now());
     }
 
     /// What an Ollama is asked for about the program that holds the model.

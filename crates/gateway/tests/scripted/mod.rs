@@ -3,8 +3,8 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::{Arc, LazyLock, Mutex};
+use std::time::{Duration, Instant};
 
 use dialect::{Cause, Failure};
 use gateway::{
@@ -17,6 +17,9 @@ use proto::{
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
+
+#[allow(clippy::disallowed_methods, reason = "a test's own clock")]
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// A fleet that places requests on its backends in turn, skipping those that are excluded.
 pub(crate) struct Fixed {
@@ -172,6 +175,11 @@ impl House {
 
     /// As [`House::new`], in front of backends of that `kind`, which speak every call.
     pub(crate) async fn of(kind: BackendKind, backends: &[&Backend], hold: Duration, bodies: u64) -> House {
+        House::within(kind, backends, hold, Limits { bodies, ..Limits::default() }).await
+    }
+
+    /// As [`House::of`], within these limits.
+    pub(crate) async fn within(kind: BackendKind, backends: &[&Backend], hold: Duration, limits: Limits) -> House {
         let states = backends.iter().enumerate().map(|(at, backend)| {
             Arc::new(BackendState {
                 id: BackendId::new(format!("b{at}")),
@@ -209,9 +217,9 @@ impl House {
             max_retries: 2,
             hold,
             protection: Protection::Strip,
-            limits: Limits { bodies, ..Limits::default() },
+            limits,
         };
-        let clock = Clock::new(|| Moment::at(Duration::ZERO), || 1_700_000_000_000);
+        let clock = Clock::new(|| Moment::at(START.elapsed()), || 1_700_000_000_000);
         let door = Door::new(fleet.clone(), settings, clock, 7);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
