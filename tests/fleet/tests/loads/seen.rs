@@ -53,7 +53,7 @@ fn tells_afterwards(herd: &Herd, answer: &Answer) {
     assert!(trace["queued_ms"].as_f64() >= trace["loaded_ms"].as_f64(), "{trace}");
     assert!(trace["loaded_ms"].as_f64() > Some(0.0), "{trace}");
     let told = herd.command(&["why", id]);
-    assert!(told.contains("It waited ") && told.contains(" of it for the model to be loaded."), "{told}");
+    assert!(told.contains("It waited ") && told.contains(" of that until the model was loaded."), "{told}");
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn a_model_that_is_loaded_again_with_more_context_is_told_in_the_story() {
     let id = answer.header("x-fleet-request-id").unwrap();
     herd.trace(id);
     let told = herd.command(&["why", id]);
-    assert!(told.contains("For it the model was loaded again with "), "{told}");
+    assert!(told.contains("The model was loaded again with a context of "), "{told}");
     let row: Value = get(&herd.at("/fleet/ps")).json()[0].clone();
     assert!(row["loaded"]["context"].as_u64() >= Some(8192), "{row}");
 }
