@@ -80,6 +80,13 @@ impl Exchange {
         }
     }
 
+    /// The whole lines of an NDJSON body that were read so far, parsed.
+    pub fn lines_so_far(&self) -> Vec<Value> {
+        let body = String::from_utf8_lossy(&self.body);
+        let whole = body.rfind('\n').map_or("", |end| &body[..end]);
+        whole.lines().map(|line| serde_json::from_str(line).unwrap_or(Value::Null)).collect()
+    }
+
     /// Reads to the end.
     pub fn finish(self) -> Answer {
         self.finish_and_keep().0

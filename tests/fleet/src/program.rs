@@ -151,6 +151,8 @@ pub struct Herd {
     /// Its data directory.
     pub dir: tempfile::TempDir,
     said: tempfile::NamedTempFile,
+    /// What it was started with.
+    command: Command,
 }
 
 impl Herd {
@@ -188,16 +190,23 @@ impl Herd {
         command.args(["serve", "--port", &port.to_string()]).env("FLEET_DATA_DIR", dir.path());
         command.env("FLEET_LOCAL_DISCOVERY", "off").env("FLEET_NODE_ID", "box");
         command.env("FLEET_BACKENDS", backends.join(",")).envs(vars.iter().copied());
-        command.stderr(said.reopen().expect("a file that was just made can be opened"));
-        let mut program = Program(command.spawn().expect("herd can be started"));
         let url = format!("http://127.0.0.1:{port}");
-        eventually("herd to answer and know its backends", || {
-            let ended = program.0.try_wait().ok().flatten();
-            assert!(ended.is_none(), "herd ended: {}", std::fs::read_to_string(said.path()).unwrap_or_default());
-            let status = crate::http::try_get(&format!("{url}/fleet/self"))?.json();
-            is_ready(&status).then_some(())
-        });
-        Herd { program, url, dir, said }
+        let program = start(&mut command, &said, &url, is_ready);
+        Herd { program, url, dir, said, command }
+    }
+
+    /// Has it stop and starts it again with the same data directory, port and variables.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn restart(&mut self) {
+        self.program.signal("TERM");
+        self.program.wait();
+        let is_ready = |status: &Value| {
+            let all = status["backends"].as_array();
+            all.is_some_and(|all| all.iter().all(|backend| backend["health"] == "up"))
+        };
+        self.program = start(&mut self.command, &self.said, &self.url, is_ready);
     }
 
     /// What it has written to its standard error so far.
@@ -253,6 +262,24 @@ impl Herd {
             (answer.status == 200).then(|| answer.json())
         })
     }
+}
+
+fn start(
+    command: &mut Command,
+    said: &tempfile::NamedTempFile,
+    url: &str,
+    is_ready: impl Fn(&Value) -> bool,
+) -> Program {
+    let log = std::fs::OpenOptions::new().append(true).open(said.path());
+    command.stderr(log.expect("a file that was just made can be opened"));
+    let mut program = Program(command.spawn().expect("herd can be started"));
+    eventually("herd to answer and know its backends", || {
+        let ended = program.0.try_wait().ok().flatten();
+        assert!(ended.is_none(), "herd ended: {}", std::fs::read_to_string(said.path()).unwrap_or_default());
+        let status = crate::http::try_get(&format!("{url}/fleet/self"))?.json();
+        is_ready(&status).then_some(())
+    });
+    program
 }
 
 /// No test passes in which it panicked, wherever that was.

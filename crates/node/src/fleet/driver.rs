@@ -171,6 +171,7 @@ impl Driver {
         }
         if due(&mut self.cut_at) {
             self.allow();
+            self.alone_again().await;
         }
         if self.party.is_some() {
             if due(&mut self.refresh_at) {

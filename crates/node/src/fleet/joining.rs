@@ -87,14 +87,17 @@ impl Driver {
         let Some(me) = self.papers.identity.as_ref().map(Identity::key) else { return Err(self.unusable()) };
         let Welcome { name, secrets, roster, mut hints } = welcome;
         self.disband().await;
-        // Whoever let this machine in was reached at an address that works from here, whatever it thinks of itself.
+        // Whoever let this machine in was reached at an address that works from here, whatever it thinks of itself. Nobody is
+        // named for these addresses: members are dialled by the one with the smaller key, and this one need not wait.
         let inviter = roster.member(me).map(|member| member.by);
-        let ports: Vec<u16> =
-            hints.iter().filter(|hint| hint.node == inviter).map(|hint| hint.address.port()).take(1).collect();
-        hints.extend(ports.iter().flat_map(|port| {
-            dialled.iter().map(|address| Hint {
-                address: SocketAddr::new(address.ip(), *port),
-                node: inviter,
+        let port = hints.iter().find(|hint| hint.node == inviter).map(|hint| hint.address.port());
+        for hint in hints.iter_mut().filter(|hint| hint.node == inviter) {
+            hint.node = None;
+        }
+        hints.extend(port.into_iter().flat_map(|port| {
+            dialled.iter().map(move |address| Hint {
+                address: SocketAddr::new(address.ip(), port),
+                node: None,
                 source: Source::Typed,
             })
         }));

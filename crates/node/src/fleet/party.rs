@@ -368,7 +368,7 @@ impl Driver {
         self.carry_out().await;
     }
 
-    /// Cuts who is no member any more. A machine whose last companion went is alone again.
+    /// Cuts who is no member any more.
     pub(super) fn allow(&mut self) {
         if let (Some(party), Some(fleet)) = (&self.party, &self.papers.fleet) {
             party.mesh.allow(fleet.roster.allowed());

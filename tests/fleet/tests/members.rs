@@ -1,0 +1,299 @@
+//! Machines that become a fleet: real programs on loopback that are paired, see each other, lose each other and part.
+#![allow(clippy::unwrap_used, reason = "a test; what fails here fails it")]
+
+use std::time::Duration;
+
+use fleet_tests::{Answer, Exchange, Fake, Herd, eventually, free_port, get, post, send};
+use serde_json::{Value, json};
+
+/// A machine: a `herd` with a stand-in for Ollama.
+struct Machine {
+    herd: Herd,
+    _fake: Fake,
+    name: &'static str,
+}
+
+/// Ports for the meshes of as many machines, and what each machine is told of the others.
+fn meshes(count: usize) -> Vec<(u16, String)> {
+    let ports: Vec<u16> = (0..count).map(|_| free_port()).collect();
+    let others = |own: u16| {
+        let others = ports.iter().filter(|port| **port != own).map(|port| format!("127.0.0.1:{port}"));
+        others.collect::<Vec<_>>().join(",")
+    };
+    ports.iter().map(|port| (*port, others(*port))).collect()
+}
+
+impl Machine {
+    fn start(name: &'static str, models: &str, mesh: &(u16, String)) -> Machine {
+        let fake = Fake::start(&["--models", models]);
+        let port = mesh.0.to_string();
+        let vars = [
+            ("FLEET_NODE_ID", name),
+            ("FLEET_MDNS", "off"),
+            ("FLEET_MESH_PORT", port.as_str()),
+            ("FLEET_PEERS", mesh.1.as_str()),
+        ];
+        Machine { herd: Herd::start_with(&[&fake.url], &vars), _fake: fake, name }
+    }
+
+    fn order(&self, path: &str, body: &Value) -> Exchange {
+        let token = std::fs::read_to_string(self.herd.dir.path().join("control.token")).unwrap();
+        let bearer = format!("Bearer {}", token.trim());
+        let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
+        send(&self.herd.at(path), "POST", &headers, body.to_string().as_bytes()).unwrap()
+    }
+
+    fn change(&self, path: &str, body: &Value) -> Answer {
+        self.order(path, body).finish()
+    }
+
+    /// Shows a code: the rest of the conversation, the code, and where.
+    fn shows_code(&self, yes: bool) -> (Exchange, String, String) {
+        let mut shown = self.order("/fleet/pair", &json!({ "yes": yes }));
+        assert!(shown.read_until("\n"), "{}", self.herd.said());
+        let first = shown.lines_so_far().remove(0);
+        (shown, first["code"].as_str().unwrap().to_owned(), first["address"].as_str().unwrap().to_owned())
+    }
+
+    fn rows(&self, path: &str) -> Vec<Value> {
+        get(&self.herd.at(path)).json().as_array().cloned().unwrap_or_default()
+    }
+
+    /// Name and presence of all nodes, by name.
+    fn nodes(&self) -> Vec<(String, String)> {
+        let text = |row: &Value, key: &str| row[key].as_str().unwrap_or("").to_owned();
+        let mut nodes: Vec<_> =
+            self.rows("/fleet/nodes").iter().map(|row| (text(row, "name"), text(row, "presence"))).collect();
+        nodes.sort();
+        nodes
+    }
+
+    fn leader(&self) -> Option<String> {
+        get(&self.herd.at("/fleet/leader")).json()["name"].as_str().map(str::to_owned)
+    }
+
+    /// What can be asked for, with the machines that have it.
+    fn tags(&self) -> Vec<(String, Vec<String>)> {
+        let listed = get(&self.herd.at("/api/tags")).json();
+        let row = |row: &Value| {
+            let nodes = row["details"]["fleet_nodes"].as_array().cloned().unwrap_or_default();
+            let mut nodes: Vec<String> = nodes.iter().filter_map(|node| node.as_str().map(str::to_owned)).collect();
+            nodes.sort();
+            (row["name"].as_str().unwrap_or("").to_owned(), nodes)
+        };
+        let mut tags: Vec<_> = listed["models"].as_array().unwrap_or(&Vec::new()).iter().map(row).collect();
+        tags.sort();
+        tags
+    }
+}
+
+/// `joiner` joins the fleet of `member`.
+fn pair(member: &Machine, joiner: &Machine) {
+    let (shown, code, address) = member.shows_code(true);
+    let joined = joiner.change("/fleet/join", &json!({ "code": code, "address": address }));
+    assert_eq!(joined.status, 200, "{joined:?}\n{}", member.herd.said());
+    let told = shown.finish().lines();
+    assert_eq!(told.last().unwrap()["joined"]["name"], joiner.name, "{told:?}");
+}
+
+fn here(names: &[&str]) -> Vec<(String, String)> {
+    names.iter().map(|name| ((*name).to_owned(), "here".to_owned())).collect()
+}
+
+fn until_all_agree(machines: &[&Machine]) -> String {
+    let mut names: Vec<&str> = machines.iter().map(|machine| machine.name).collect();
+    names.sort_unstable();
+    eventually("all to see each other and follow one leader", || {
+        let leader = machines[0].leader()?;
+        let agree = |machine: &&Machine| machine.nodes() == here(&names) && machine.leader().as_ref() == Some(&leader);
+        (names.contains(&leader.as_str()) && machines.iter().all(agree)).then_some(leader)
+    })
+}
+
+#[test]
+fn two_machines_are_paired_and_list_each_others_models() {
+    let meshes = meshes(2);
+    let (studio, den) =
+        (Machine::start("studio", "tiny,alpha", &meshes[0]), Machine::start("den", "tiny,beta", &meshes[1]));
+    for machine in [&studio, &den] {
+        assert_eq!(machine.nodes(), here(&[machine.name]), "alone at first");
+        assert!(std::net::TcpStream::connect(("127.0.0.1", meshes[0].0)).is_err(), "alone nobody listens");
+        assert!(!machine.herd.dir.path().join("fleet.secret").exists());
+    }
+
+    // A wrong code first, then the right one, and the person at the other machine is asked.
+    let (mut shown, code, address) = studio.shows_code(false);
+    let wrong = den.change("/fleet/join", &json!({ "code": "0000-0000", "address": address }));
+    assert_eq!((wrong.status, wrong.body.contains("not the code")), (403, true), "{wrong:?}");
+    let asking = den.order_in_background("/fleet/join", json!({ "code": code.to_lowercase(), "address": address }));
+    assert!(shown.read_until("asks"), "{}", studio.herd.said());
+    let asks = shown.lines_so_far().pop().unwrap()["asks"].clone();
+    assert_eq!(asks["name"], "den");
+    let stranger = studio.change("/fleet/pair/answer", &json!({ "id": "0123456789", "allow": true }));
+    assert_eq!(stranger.status, 404, "{stranger:?}");
+    let answered = studio.change("/fleet/pair/answer", &json!({ "id": asks["id"], "allow": true }));
+    assert_eq!(answered.status, 200, "{answered:?}");
+    let joined = asking.join().unwrap();
+    assert_eq!((joined.status, &joined.json()["fleet"]["name"]), (200, &json!("Home")), "{joined:?}");
+    assert_eq!(shown.finish().lines().last().unwrap()["joined"]["name"], "den");
+
+    until_all_agree(&[&studio, &den]);
+    let row =
+        |name: &str, nodes: &[&str]| (format!("{name}:latest"), nodes.iter().map(|node| (*node).to_owned()).collect());
+    let expected: Vec<(String, Vec<String>)> =
+        vec![row("alpha", &["studio"]), row("beta", &["den"]), row("tiny", &["den", "studio"])];
+    for machine in [&studio, &den] {
+        eventually("the lists to be the fleet's", || (machine.tags() == expected).then_some(()));
+        let ids = get(&machine.herd.at("/v1/models")).json();
+        assert_eq!(ids["data"].as_array().map(Vec::len), Some(3), "{ids}");
+        let status = get(&machine.herd.at("/fleet/self")).json();
+        assert_eq!((&status["nodes"], &status["models"]), (&json!(2), &json!(3)), "{status}");
+        let status = get(&machine.herd.at("/fleet/status")).json();
+        assert_eq!(status["fleet"]["nodes_online"], 2, "{status}");
+        assert!(status["nodes"][1]["hardware"]["cores_logical"].as_u64().is_some_and(|cores| cores > 0), "{status}");
+        let roles: Vec<_> = machine.rows("/fleet/devices").iter().map(|row| row["role"].clone()).collect();
+        assert_eq!(roles, ["admin", "admin"]);
+    }
+
+    // What only the other one has is refused in words for now.
+    let question = json!({ "model": "beta", "messages": [{ "role": "user", "content": "hi" }] });
+    let refused = post(&studio.herd.at("/api/chat"), &question);
+    assert_eq!((refused.status, refused.body.contains("den")), (503, true), "{refused:?}");
+    assert_eq!(post(&den.herd.at("/api/chat"), &question).status, 200);
+    assert_eq!(post(&studio.herd.at("/api/chat"), &json!({ "model": "gamma", "messages": [] })).status, 404);
+
+    // A model that comes is listed everywhere; a machine that goes takes its models along.
+    den.herd.program.signal("TERM");
+    eventually("the machine that stopped to be gone", || {
+        (studio.nodes().contains(&("den".to_owned(), "left".to_owned()))).then_some(())
+    });
+    let own: Vec<_> = vec![row("alpha", &["studio"]), row("tiny", &["studio"])];
+    eventually("its models to be gone", || (studio.tags() == own).then_some(()));
+}
+
+#[test]
+fn a_fleet_outlives_its_leader_and_shuts_out_who_was_removed() {
+    let meshes = meshes(3);
+    let mut machines = vec![
+        Machine::start("studio", "tiny", &meshes[0]),
+        Machine::start("den", "tiny", &meshes[1]),
+        Machine::start("attic", "tiny", &meshes[2]),
+    ];
+    pair(&machines[0], &machines[1]);
+    pair(&machines[1], &machines[2]);
+    let leader = until_all_agree(&machines.iter().collect::<Vec<_>>());
+
+    // Only who joined earlier can remove: `studio` founded the fleet.
+    let senior = machines[2].change("/fleet/remove", &json!({ "device": "studio" }));
+    assert_eq!(senior.status, 403, "{senior:?}");
+    assert_eq!(machines[0].change("/fleet/remove", &json!({ "device": "cellar" })).status, 404);
+
+    // A new name is known everywhere at once.
+    assert_eq!(machines[2].change("/fleet/rename", &json!({ "device": "attic", "name": "loft" })).status, 200);
+    machines[2].name = "loft";
+    let leader = if leader == "attic" { "loft".to_owned() } else { leader };
+    until_all_agree(&machines.iter().collect::<Vec<_>>());
+    let taken = machines[0].change("/fleet/rename", &json!({ "device": "den", "name": "Loft" }));
+    assert_eq!((taken.status, taken.body.contains("Loft")), (403, true), "{taken:?}");
+
+    // The leader is killed: the others follow another one, and soon.
+    let at = machines.iter().position(|machine| machine.name == leader).unwrap();
+    let killed = machines.remove(at);
+    killed.herd.program.signal("KILL");
+    let next = eventually("another leader", || {
+        let next = machines[0].leader().filter(|next| *next != leader)?;
+        machines.iter().all(|machine| machine.leader().as_ref() == Some(&next)).then_some(next)
+    });
+    assert_ne!(next, leader);
+    let gone = (leader.clone(), "gone".to_owned());
+    assert!(machines[0].nodes().contains(&gone), "{:?}", machines[0].nodes());
+    let checks = machines[0].rows("/fleet/doctor");
+    assert!(
+        checks.iter().any(|check| check["found"].as_str().is_some_and(|found| found.contains(&leader))),
+        "{checks:?}"
+    );
+
+    // One of the two that are left is removed by the other, its senior.
+    let mut removed = machines.pop().unwrap();
+    let stays = machines.pop().unwrap();
+    let answer = stays.change("/fleet/remove", &json!({ "device": removed.name }));
+    assert_eq!(answer.status, 200, "{answer:?}");
+    eventually("the removed machine to be alone", || (removed.nodes().len() == 1).then_some(()));
+    assert!(!removed.herd.dir.path().join("fleet.secret").exists());
+    let told = removed.rows("/fleet/doctor");
+    assert!(
+        told.iter().any(|check| check["found"].as_str().is_some_and(|found| found.contains("was removed"))),
+        "{told:?}"
+    );
+    eventually("the other to know it no more", || {
+        stays.nodes().iter().all(|(name, _)| name != removed.name).then_some(())
+    });
+
+    // It can come back, with a new key, and is called what it calls itself.
+    removed.name = if removed.name == "loft" { "attic" } else { removed.name };
+    pair(&stays, &removed);
+    eventually("both to see each other again", || {
+        let sees = |one: &Machine, other: &Machine| one.nodes().contains(&(other.name.to_owned(), "here".to_owned()));
+        (sees(&stays, &removed) && sees(&removed, &stays)).then_some(())
+    });
+}
+
+#[test]
+fn whoever_leaves_is_alone_and_a_fleet_survives_a_restart() {
+    let meshes = meshes(2);
+    let (mut studio, den) = (Machine::start("studio", "tiny", &meshes[0]), Machine::start("den", "tiny", &meshes[1]));
+    pair(&studio, &den);
+    until_all_agree(&[&studio, &den]);
+    studio.herd.restart();
+    until_all_agree(&[&studio, &den]);
+
+    assert_eq!(den.change("/fleet/leave", &json!({})).status, 200);
+    assert_eq!(den.nodes(), here(&["den"]));
+    assert_eq!(den.leader().as_deref(), Some("den"));
+    eventually("the other to be alone too", || (studio.nodes() == here(&["studio"])).then_some(()));
+    assert_eq!(den.change("/fleet/leave", &json!({})).status, 404);
+    let nobody =
+        den.change("/fleet/join", &json!({ "code": "7KQ2-M9XD", "address": format!("127.0.0.1:{}", free_port()) }));
+    assert_eq!(nobody.status, 404, "{nobody:?}");
+
+    // A new fleet has another secret; its name is the owner's.
+    let secret = std::fs::read_to_string(studio.herd.dir.path().join("fleet.secret")).unwrap();
+    let begun = studio.change("/fleet/new", &json!({ "name": "Office" }));
+    assert_eq!((begun.status, &begun.json()["fleet"]["name"]), (200, &json!("Office")), "{begun:?}");
+    assert_ne!(std::fs::read_to_string(studio.herd.dir.path().join("fleet.secret")).unwrap(), secret);
+    pair(&studio, &den);
+    until_all_agree(&[&studio, &den]);
+    assert_eq!(get(&den.herd.at("/fleet/status")).json()["fleet"]["name"], "Office");
+}
+
+#[test]
+fn a_code_that_nobody_waits_for_is_withdrawn() {
+    let meshes = meshes(2);
+    let (studio, den) = (Machine::start("studio", "tiny", &meshes[0]), Machine::start("den", "tiny", &meshes[1]));
+    let (shown, code, address) = studio.shows_code(true);
+    let second = studio.change("/fleet/pair", &json!({ "yes": true }));
+    assert_eq!((second.status, second.body.contains("already")), (403, true), "{second:?}");
+    drop(shown);
+    eventually("the code to be withdrawn", || std::net::TcpStream::connect(&address).is_err().then_some(()));
+    let late = den.change("/fleet/join", &json!({ "code": code, "address": address }));
+    assert_eq!(late.status, 404, "{late:?}");
+    eventually("the mesh to be shut again", || {
+        std::net::TcpStream::connect_timeout(&([127, 0, 0, 1], meshes[0].0).into(), Duration::from_secs(1))
+            .is_err()
+            .then_some(())
+    });
+    let without = send(&studio.herd.at("/fleet/pair"), "POST", &[("Content-Type", "application/json")], b"{}").unwrap();
+    assert_eq!(without.finish().status, 401);
+}
+
+impl Machine {
+    fn order_in_background(&self, path: &str, body: Value) -> std::thread::JoinHandle<Answer> {
+        let token = std::fs::read_to_string(self.herd.dir.path().join("control.token")).unwrap();
+        let url = self.herd.at(path);
+        std::thread::spawn(move || {
+            let bearer = format!("Bearer {}", token.trim());
+            let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
+            send(&url, "POST", &headers, body.to_string().as_bytes()).unwrap().finish()
+        })
+    }
+}
