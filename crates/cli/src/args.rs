@@ -17,8 +17,6 @@ pub(crate) struct Invocation {
     pub(crate) json: bool,
     /// Settings given by flags, by the name of their variable.
     pub(crate) flags: BTreeMap<&'static str, String>,
-    /// Notes for standard error.
-    pub(crate) notes: Vec<String>,
 }
 
 /// What came of the arguments, where they made sense.
@@ -53,7 +51,7 @@ struct NodeArgs {
     common: CommonArgs,
     #[command(flatten)]
     serve: ServeArgs,
-    /// A machine to join, by address (not in this version yet)
+    /// A machine of the fleet, by address
     #[arg(long, value_name = "URL")]
     router_url: Option<String>,
 }
@@ -104,6 +102,53 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Tell how this Herd is doing
     Status,
+    /// List the machines of the fleet and how they are doing
+    Nodes,
+    /// Tell which machine leads the fleet
+    Leader,
+    /// List the machines that belong to the fleet, in the order of joining
+    Devices,
+    /// Show a code with which one more machine joins the fleet
+    Pair {
+        /// Let in whoever has the code, without asking
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Join the fleet of the machine that shows a code
+    Join {
+        /// The code; case, spaces and dashes do not matter
+        #[arg(required = true, num_args = 1..=8)]
+        code: Vec<String>,
+        /// Where the other machine waits, as `herd pair` says there; needed only if it is not found
+        #[arg(long, value_name = "HOST:PORT")]
+        addr: Option<String>,
+    },
+    /// Leave the fleet; this machine works alone afterwards
+    Leave {
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Remove a machine from the fleet, for good
+    Remove {
+        /// Its name or its id, as `herd devices` shows them
+        name: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Rename a machine of the fleet
+    Rename {
+        /// Its name or its id, as `herd devices` shows them
+        name: String,
+        /// What it shall be called: 1 to 64 characters
+        new: String,
+    },
+    /// Begin a new fleet
+    Fleet {
+        #[command(subcommand)]
+        command: FleetCommand,
+    },
     /// List the models that can be asked for
     Models,
     /// List the models that are in memory, or waited for
@@ -155,9 +200,22 @@ pub(crate) enum Command {
     Version,
 }
 
+/// What can be done with fleets.
+#[derive(Debug, Subcommand)]
+pub(crate) enum FleetCommand {
+    /// Begin a new fleet with this machine alone; the others must be let in again
+    New {
+        /// Its name [default: that of the present one]
+        #[arg(long)]
+        name: Option<String>,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
 // Commands that people read about before the version that has them.
-const NOT_YET: &[&str] =
-    &["nodes", "devices", "keys", "pair", "join", "leave", "remove", "rename", "share", "leader", "dashboard", "fleet"];
+const NOT_YET: &[&str] = &["keys", "share", "dashboard"];
 
 /// Understands `args`, the program's own name first; the error is the text for standard error.
 pub(crate) fn parse(program: Program, args: Vec<OsString>) -> Result<Parsed, String> {
@@ -201,7 +259,7 @@ fn explained(error: clap::Error) -> Ended {
         && let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand)
         && NOT_YET.contains(&word.as_str())
     {
-        return Ended::Usage(format!("`herd {word}` is not in this version yet: this version serves one machine."));
+        return Ended::Usage(format!("`herd {word}` is not in this version yet."));
     }
     Ended::Usage(error.render().to_string())
 }
@@ -229,7 +287,6 @@ impl ServeArgs {
 }
 
 fn invocation(common: CommonArgs, command: Command, router_url: Option<String>) -> Invocation {
-    let mut notes = Vec::new();
     let mut flags = BTreeMap::new();
     let mut set = |name, value: &Option<String>| {
         if let Some(value) = value {
@@ -246,11 +303,9 @@ fn invocation(common: CommonArgs, command: Command, router_url: Option<String>) 
         set("FLEET_BACKENDS", &(!serve.backend.is_empty()).then(|| serve.backend.join(",")));
         set(NEVER_LEAD, &serve.never_lead.then(String::new));
     }
-    if router_url.is_some() {
-        notes.push("--router-url: joining by address is not in this version yet; this machine works alone.".to_owned());
-    }
+    set("FLEET_NODE_ROUTER_URL", &router_url);
     let command = if common.version { Command::Version } else { command };
-    Invocation { command, json: common.json, flags, notes }
+    Invocation { command, json: common.json, flags }
 }
 
 #[cfg(test)]
@@ -293,19 +348,28 @@ mod tests {
     }
 
     #[test]
-    fn herd_node_never_leads_and_says_that_it_cannot_join_yet() {
+    fn herd_node_never_leads_and_takes_an_address() {
         let invocation = invoked(Program::HerdNode, "herd-node --router-url http://10.0.0.2:11435 --node-id den");
         assert!(invocation.flags.contains_key(NEVER_LEAD));
         assert_eq!(invocation.flags["FLEET_NODE_ID"], "den");
-        assert_eq!(invocation.notes.len(), 1);
+        assert_eq!(invocation.flags["FLEET_NODE_ROUTER_URL"], "http://10.0.0.2:11435");
     }
 
     #[test]
     fn wrong_usage_is_told_from_help() {
         assert!(matches!(parsed(Program::Herd, "herd --help"), Ok(Parsed::Help(_))));
-        for line in ["herd --port x", "herd traces -n 0", "herd why", "herd --log-level debug status", "herd statsu"] {
+        for line in [
+            "herd --port x",
+            "herd traces -n 0",
+            "herd why",
+            "herd --log-level debug status",
+            "herd statsu",
+            "herd join",
+            "herd rename a",
+            "herd fleet",
+        ] {
             assert!(parsed(Program::Herd, line).is_err(), "{line}");
         }
-        assert!(parsed(Program::Herd, "herd pair").unwrap_err().contains("not in this version yet"));
+        assert!(parsed(Program::Herd, "herd share").unwrap_err().contains("not in this version yet"));
     }
 }

@@ -1,10 +1,14 @@
 //! The commands: each asks one thing and shows it, for people or for scripts.
 
+mod ask;
 mod config;
 mod doctor;
 mod load;
 mod logs;
+mod membership;
 mod models;
+mod nodes;
+mod pair;
 mod status;
 mod traces;
 mod why;
@@ -16,17 +20,14 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::World;
-use crate::args::{Command, Invocation, definition};
+use crate::args::{Command, FleetCommand, Invocation, definition};
 use crate::door::Door;
 use crate::failure::Failure;
 use crate::show::Paint;
 
 /// Carries out what was asked for.
 pub(crate) fn run(invocation: Invocation, world: &mut World<'_>) -> Result<(), Failure> {
-    let Invocation { command, json, flags, notes } = invocation;
-    for note in notes {
-        writeln!(world.err, "{note}")?;
-    }
+    let Invocation { command, json, flags } = invocation;
     match command {
         Command::Version if json => return line(world, &json!({"version": proto::VERSION})),
         Command::Version => return Ok(writeln!(world.out, "herd {}", proto::VERSION)?),
@@ -39,6 +40,17 @@ pub(crate) fn run(invocation: Invocation, world: &mut World<'_>) -> Result<(), F
     match command {
         Command::Serve(_) => (world.serve)(settings, warnings).map_err(|error| Failure::Failed(format!("{error:#}"))),
         Command::Status => status::status(&door, json, world),
+        Command::Nodes => nodes::nodes(&door, json, world),
+        Command::Leader => nodes::leader(&door, json, world),
+        Command::Devices => nodes::devices(&door, json, world),
+        Command::Pair { yes } => pair::pair(&door, yes, json, world),
+        Command::Join { code, addr } => membership::join(&door, &code.join(" "), addr.as_deref(), json, world),
+        Command::Leave { yes } => membership::leave(&door, yes, json, world),
+        Command::Remove { name, yes } => membership::remove(&door, &name, yes, json, world),
+        Command::Rename { name, new } => membership::rename(&door, &name, &new, json, world),
+        Command::Fleet { command: FleetCommand::New { name, yes } } => {
+            membership::new_fleet(&door, name.as_deref(), yes, json, world)
+        }
         Command::Models => models::models(&door, json, world),
         Command::Ps => models::ps(&door, json, world),
         Command::Load { model, context } => load::load(&door, &model, context, json, world),

@@ -2,6 +2,9 @@
 //!
 //! Each question is one connection of its own: two seconds to connect, ten for the answer, at most 16 MiB of it.
 
+mod lines;
+
+use std::future::Future;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -16,7 +19,9 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 
 use crate::failure::Failure;
-use crate::show::clean;
+use crate::show::{clean, sentence};
+
+pub(crate) use lines::Lines;
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
@@ -53,11 +58,7 @@ impl Door {
 
     /// What Herd answers to a GET of `path`.
     pub(crate) fn get(&self, path: &str) -> Result<Value, Failure> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| Failure::Failed(format!("no connection can be made: {error}")))?;
-        runtime.block_on(async {
+        block_on(async {
             // Asked first, so that the token is shown to nothing that does not even call itself Herd.
             let address = self.find().await?;
             let answer = fetch(address, path, self.token.as_deref()).await.map_err(|silence| self.failed(&silence))?;
@@ -67,16 +68,29 @@ impl Door {
 
     /// What Herd answers to `body`, sent to `path`, within `patience`.
     pub(crate) fn post(&self, path: &str, body: &Value, patience: Duration) -> Result<Value, Failure> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| Failure::Failed(format!("no connection can be made: {error}")))?;
-        runtime.block_on(async {
-            let address = self.find().await?;
-            let body = Some(Bytes::from(body.to_string()));
-            let asked = ask(address, path, self.token.as_deref(), body, patience).await;
-            understood(path, &asked.map_err(|silence| self.failed(&silence))?)
-        })
+        block_on(self.tell(path, body, patience))
+    }
+
+    /// As [`Door::post`], for those who wait for other things too.
+    pub(crate) async fn tell(&self, path: &str, body: &Value, patience: Duration) -> Result<Value, Failure> {
+        let address = self.find().await?;
+        let body = Some(Bytes::from(body.to_string()));
+        let asked = ask(address, path, self.token.as_deref(), body, patience).await;
+        understood(path, &asked.map_err(|silence| self.failed(&silence))?)
+    }
+
+    /// The answer to `body`, sent to `path`, that comes line by line.
+    pub(crate) async fn listen(&self, path: &str, body: &Value) -> Result<Lines, Failure> {
+        let address = self.find().await?;
+        let body = Bytes::from(body.to_string());
+        let opened = lines::open(connect(address).await, address, path, self.token.as_deref(), body).await;
+        match opened.map_err(|silence| self.failed(&silence))? {
+            Ok(lines) => Ok(lines),
+            Err(refused) => match understood(path, &refused) {
+                Err(failure) => Err(failure),
+                Ok(_) => Err(Failure::Failed(format!("Herd's answer to {path} is not understood."))),
+            },
+        }
     }
 
     /// The address where a Herd answers.
@@ -116,6 +130,15 @@ impl Door {
     }
 }
 
+/// Runs `future` on this thread.
+pub(crate) fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Failed(format!("no connection can be made: {error}")))?;
+    runtime.block_on(future)
+}
+
 fn token(data_dir: &Path) -> Option<String> {
     use std::io::Read;
     let file = std::fs::File::open(data_dir.join("control.token")).ok()?;
@@ -130,9 +153,10 @@ fn understood(path: &str, answer: &Answer) -> Result<Value, Failure> {
     if answer.status.is_success() {
         return value.ok_or_else(|| Failure::Failed(format!("Herd's answer to {path} is not JSON.")));
     }
-    let said = value.as_ref().and_then(|value| value["error"].as_str()).map(clean);
+    let said = value.as_ref().and_then(|value| value["error"].as_str()).map(sentence);
     let said = said.unwrap_or_else(|| format!("Herd answered {} to {path}.", answer.status));
     Err(match answer.status.as_u16() {
+        400 => Failure::Usage(said),
         401 | 403 => Failure::Refused(said),
         404 => Failure::NotFound(said),
         408 | 504 => Failure::TimedOut(said),
@@ -175,14 +199,38 @@ async fn ask(
     body: Option<Bytes>,
     patience: Duration,
 ) -> Result<Answer, Silence> {
-    let stream = match tokio::time::timeout(CONNECT_WITHIN, TcpStream::connect(address)).await {
-        Err(_) => return Err(Silence::ConnectTimedOut),
-        Ok(Err(_)) => return Err(Silence::Refused),
-        Ok(Ok(stream)) => stream,
-    };
+    let stream = connect(address).await?;
     tokio::time::timeout(patience, exchange(stream, address, path, token, body))
         .await
         .unwrap_or(Err(Silence::AnswerTimedOut))
+}
+
+async fn connect(address: SocketAddr) -> Result<TcpStream, Silence> {
+    match tokio::time::timeout(CONNECT_WITHIN, TcpStream::connect(address)).await {
+        Err(_) => Err(Silence::ConnectTimedOut),
+        Ok(Err(_)) => Err(Silence::Refused),
+        Ok(Ok(stream)) => Ok(stream),
+    }
+}
+
+/// A request of `path`, with `body` where there is one.
+fn request(
+    address: SocketAddr,
+    path: &str,
+    token: Option<&str>,
+    body: Option<Bytes>,
+) -> Result<Request<Full<Bytes>>, Silence> {
+    let method = if body.is_some() { Method::POST } else { Method::GET };
+    let mut request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(HOST, address.to_string())
+        .header(ACCEPT, "application/json")
+        .header(CONTENT_TYPE, "application/json");
+    if let Some(token) = token {
+        request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+    }
+    request.body(Full::new(body.unwrap_or_default())).map_err(|_| Silence::NotHttp)
 }
 
 async fn exchange(
@@ -194,17 +242,7 @@ async fn exchange(
 ) -> Result<Answer, Silence> {
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|_| Silence::NotHttp)?;
-    let method = if body.is_some() { Method::POST } else { Method::GET };
-    let mut request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header(HOST, address.to_string())
-        .header(ACCEPT, "application/json")
-        .header(CONTENT_TYPE, "application/json");
-    if let Some(token) = token {
-        request = request.header(AUTHORIZATION, format!("Bearer {token}"));
-    }
-    let request = request.body(Full::new(body.unwrap_or_default())).map_err(|_| Silence::NotHttp)?;
+    let request = request(address, path, token, body)?;
     let answered = async move {
         let response = sender.send_request(request).await.map_err(|_| Silence::NotHttp)?;
         let status = response.status();

@@ -7,7 +7,9 @@ mod failure;
 mod show;
 
 use std::ffi::OsString;
-use std::io::{self, IsTerminal, Write};
+use std::future::Future;
+use std::io::{self, BufRead, BufReader, IsTerminal, Write};
+use std::pin::Pin;
 use std::process::ExitCode;
 
 use jiff::tz::TimeZone;
@@ -18,6 +20,9 @@ use failure::Failure;
 
 /// Runs a node until it is told to stop; the warnings are to be logged once logging works.
 pub type Serve = fn(Settings, Vec<String>) -> anyhow::Result<()>;
+
+/// Comes when the person wants the command to stop.
+pub type Interrupt = Pin<Box<dyn Future<Output = ()>>>;
 
 /// Under which name the program was started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +41,12 @@ pub struct World<'a> {
     pub out: &'a mut dyn Write,
     /// Notes, progress and errors go here.
     pub err: &'a mut dyn Write,
+    /// What is typed, or piped in. Taken by the command that reads it.
+    pub input: Option<Box<dyn BufRead + Send>>,
+    /// Whether a person sits there who can be asked and sees how time goes by.
+    pub terminal: bool,
+    /// Ctrl-C, for commands that end in a way of their own then; it is listened for as soon as this is polled.
+    pub interrupt: Interrupt,
     /// Whether answers may be coloured.
     pub colour: bool,
     /// The wall-clock time in milliseconds since 1970, for ages.
@@ -59,6 +70,9 @@ pub fn main(program: Program, serve: Serve) -> ExitCode {
         vars,
         out: &mut out,
         err: &mut io::stderr(),
+        input: Some(Box::new(BufReader::new(io::stdin()))),
+        terminal: io::stdin().is_terminal() && io::stderr().is_terminal(),
+        interrupt: Box::pin(interrupted()),
         colour,
         unix_ms: unix_ms(),
         zone: TimeZone::system(),
@@ -86,6 +100,13 @@ pub fn run(program: Program, args: Vec<OsString>, world: &mut World<'_>) -> u8 {
             let _ = writeln!(world.err, "{}", failure.to_string().trim_end());
             failure.exit_code()
         }
+    }
+}
+
+async fn interrupted() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        // It cannot be listened for, so it ends the process as it always did.
+        std::future::pending::<()>().await;
     }
 }
 

@@ -4,115 +4,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up should fail loudly")]
 
-use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::path::Path;
-use std::sync::{Arc, Mutex};
+mod fake;
 
-use cli::{Program, World};
-use jiff::tz::TimeZone;
+use std::io::Write;
+use std::net::TcpListener;
+
+use fake::{FakeDoor, golden, herd, herd_in, unused_port};
 use serde_json::{Value, json};
-
-/// 2026-03-04 05:06:07 UTC.
-const NOW_MS: u64 = 1_772_600_767_000;
-
-/// A server on loopback that gives fixed answers; what it does not know is 404.
-struct FakeDoor {
-    port: u16,
-    seen: Arc<Mutex<Vec<String>>>,
-}
-
-impl FakeDoor {
-    fn start(answers: &[(&str, u16, Value)]) -> FakeDoor {
-        let answers: BTreeMap<String, (u16, String)> =
-            answers.iter().map(|(path, status, body)| ((*path).to_owned(), (*status, body.to_string()))).collect();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let seen = Arc::new(Mutex::new(Vec::new()));
-        let door = FakeDoor { port, seen: Arc::clone(&seen) };
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let _ = answer(stream.unwrap(), &answers, &seen);
-            }
-        });
-        door
-    }
-
-    fn herd(answers: &[(&str, u16, Value)]) -> FakeDoor {
-        let mut all = vec![("/api/version", 200, json!({"version": "0.33.0", "herd": "0.1.0"}))];
-        all.extend_from_slice(answers);
-        FakeDoor::start(&all)
-    }
-}
-
-fn answer(
-    mut stream: TcpStream,
-    answers: &BTreeMap<String, (u16, String)>,
-    seen: &Mutex<Vec<String>>,
-) -> std::io::Result<()> {
-    let head: Vec<String> =
-        BufReader::new(stream.try_clone()?).lines().map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
-    let path = head.first().and_then(|line| line.split(' ').nth(1)).unwrap_or("").to_owned();
-    let key = head.iter().find_map(|line| line.strip_prefix("authorization: ")).unwrap_or("no key");
-    seen.lock().unwrap().push(format!("{path} {key}"));
-    let missing = (404, json!({"error": "not found"}).to_string());
-    let (status, body) = answers.get(&path).unwrap_or(&missing);
-    write!(stream, "HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())?;
-    stream.shutdown(std::net::Shutdown::Write)?;
-    stream.read_to_end(&mut Vec::new()).map(drop)
-}
-
-struct Ran {
-    code: u8,
-    out: String,
-    err: String,
-}
-
-fn herd(line: &str, vars: &[(&str, &str)]) -> Ran {
-    let dir = tempfile::tempdir().unwrap();
-    herd_in(dir.path(), line, vars)
-}
-
-fn herd_in(dir: &Path, line: &str, vars: &[(&str, &str)]) -> Ran {
-    let (mut out, mut err) = (Vec::new(), Vec::new());
-    let ours = [("FLEET_DATA_DIR", dir.to_str().unwrap()), ("FLEET_NODE_ID", "den")];
-    let mut world = World {
-        vars: ours.iter().chain(vars).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
-        out: &mut out,
-        err: &mut err,
-        colour: false,
-        unix_ms: NOW_MS,
-        zone: TimeZone::UTC,
-        serve: |settings, warnings| {
-            anyhow::ensure!(settings.port != 1, "port 1 is taken by Ollama 0.33.0");
-            assert!(settings.never_lead && warnings.len() == 1, "{settings:?} {warnings:?}");
-            Ok(())
-        },
-    };
-    let code = cli::run(Program::Herd, line.split(' ').map(Into::into).collect(), &mut world);
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().replace(dir.to_str().unwrap(), "DATA_DIR");
-    Ran { code, out: text(out), err: text(err) }
-}
-
-/// Runs `line` against `door`, for people and for scripts, and compares all of it with the file called `name`.
-fn golden(name: &str, door: &FakeDoor, line: &str) {
-    let mut text = String::new();
-    for line in [line.to_owned(), format!("{line} --json")] {
-        let ran = herd(&format!("{line} --port {}", door.port), &[]);
-        let shown = format!("$ {line}\n{}== stderr\n{}== exit {}\n\n", ran.out, ran.err, ran.code);
-        text.push_str(&shown.replace(&door.port.to_string(), "11435"));
-        if line.ends_with("--json") {
-            assert!(ran.out.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "{}", ran.out);
-        }
-    }
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(format!("{name}.txt"));
-    if std::env::vars().any(|(name, value)| name == "GOLDEN" && value == "write") {
-        std::fs::write(&path, &text).unwrap();
-    }
-    let expected = std::fs::read_to_string(&path).unwrap().replace("\r\n", "\n");
-    assert_eq!(text, expected, "{name}");
-}
 
 fn status(backends: Value) -> Value {
     json!({
@@ -324,15 +222,15 @@ fn doctor_fails_where_there_is_a_problem() {
 
 #[test]
 fn exit_codes_tell_what_went_wrong() {
-    for (status, code) in [(401, 4), (403, 4), (404, 5), (500, 1), (501, 1), (504, 6)] {
+    for (status, code) in [(400, 2), (401, 4), (403, 4), (404, 5), (500, 1), (501, 1), (504, 6)] {
         let door = FakeDoor::herd(&[("/fleet/self", status, json!({"error": "because\u{7} of it"}))]);
         let ran = herd(&format!("herd status --port {}", door.port), &[]);
-        assert_eq!((ran.code, ran.out.as_str(), ran.err.as_str()), (code, "", "because of it\n"), "{status}");
+        assert_eq!((ran.code, ran.out.as_str(), ran.err.as_str()), (code, "", "Because of it.\n"), "{status}");
     }
     let odd = FakeDoor::herd(&[("/fleet/self", 200, json!({"name": 7})), ("/fleet/models", 200, json!({}))]);
     assert_eq!(herd(&format!("herd status --port {}", odd.port), &[]).code, 1);
     assert_eq!(herd(&format!("herd models --json --port {}", odd.port), &[]).code, 1);
-    for line in ["herd statsu", "herd traces -n 0", "herd status --port x", "herd pair"] {
+    for line in ["herd statsu", "herd traces -n 0", "herd status --port x", "herd share"] {
         let ran = herd(line, &[]);
         assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{line}");
     }
@@ -354,7 +252,7 @@ fn another_program_at_the_port_is_named_and_not_shown_the_token() {
         let ran = herd_in(dir.path(), &format!("herd traces --port {}", door.port), &[]);
         assert_eq!(ran.code, 3);
         assert!(ran.err.contains(&format!("{name} listens there")), "{}", ran.err);
-        assert!(door.seen.lock().unwrap().iter().all(|line| line.ends_with(" no key")));
+        assert!(door.seen().iter().all(|line| line.ends_with(" no key")));
     }
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = silent.local_addr().unwrap().port();
@@ -370,7 +268,7 @@ fn the_token_of_the_data_directory_is_sent() {
     std::fs::write(dir.path().join("control.token"), "t0ken\n").unwrap();
     let door = FakeDoor::herd(&[("/fleet/models", 200, json!([]))]);
     assert_eq!(herd_in(dir.path(), &format!("herd models --port {}", door.port), &[]).code, 0);
-    assert_eq!(*door.seen.lock().unwrap(), ["/api/version no key", "/fleet/models Bearer t0ken"]);
+    assert_eq!(door.seen(), ["/api/version no key", "/fleet/models Bearer t0ken"]);
 }
 
 #[test]
@@ -415,9 +313,4 @@ fn the_version_and_completions_need_nothing() {
     assert_eq!(herd("herd completions tcsh", &[]).code, 2);
     let help = herd("herd --help", &[]);
     assert!(help.code == 0 && help.out.contains("Exit codes") && help.err.is_empty());
-}
-
-/// A port that nothing listens at; somebody could take it in between, which is unlikely.
-fn unused_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

@@ -2,9 +2,10 @@
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use proto::view::{BackendView, StatusView};
+use proto::view::{BackendView, NodeView, StatusView};
 use proto::{Health, Link};
 
+use super::nodes::presence;
 use super::{line, typed};
 use crate::World;
 use crate::door::Door;
@@ -16,11 +17,26 @@ pub(super) fn status(door: &Door, json: bool, world: &mut World<'_>) -> Result<(
     if json {
         return line(world, &answer);
     }
-    let text = told(&typed(answer)?, world.paint(), &world.zone);
+    let status: StatusView = typed(answer)?;
+    let fleet = if status.nodes > 1 { others(door) } else { Others::default() };
+    let text = told(&status, &fleet, world.paint(), &world.zone);
     Ok(world.out.write_all(text.as_bytes())?)
 }
 
-fn told(status: &StatusView, paint: Paint, zone: &TimeZone) -> String {
+/// What is told of the fleet around this machine, where it can be read.
+#[derive(Default)]
+struct Others {
+    name: Option<String>,
+    nodes: Vec<NodeView>,
+}
+
+fn others(door: &Door) -> Others {
+    let status = door.get("/fleet/status").unwrap_or_default();
+    let name = status["fleet"]["name"].as_str().map(clean).filter(|name| !name.is_empty());
+    Others { name, nodes: door.get("/fleet/nodes").and_then(typed).unwrap_or_default() }
+}
+
+fn told(status: &StatusView, fleet: &Others, paint: Paint, zone: &TimeZone) -> String {
     let mut text = String::new();
     let mut say = |line: String| {
         text.push_str(&line);
@@ -42,7 +58,17 @@ fn told(status: &StatusView, paint: Paint, zone: &TimeZone) -> String {
             Some(leader) => format!("{} leads", clean(&leader.name)),
             None => "nobody leads".to_owned(),
         };
-        say(format!("The fleet has {} machines; {leader}.", status.nodes));
+        let name = fleet.name.as_ref().map_or_else(String::new, |name| format!(" ‘{name}’"));
+        say(format!("The fleet{name} has {} machines; {leader}.", status.nodes));
+        let missing: Vec<String> = fleet
+            .nodes
+            .iter()
+            .filter(|node| node.presence != "here")
+            .map(|node| format!("‘{}’ is {}", clean(&node.name), presence(&node.presence).1))
+            .collect();
+        if !missing.is_empty() {
+            say(paint.paint(Tone::Warning, &format!("{}; see `herd nodes`.", clean(&missing.join(", ")))));
+        }
     }
     say(format!("Its database and logs are in {}.", clean(&status.data_dir)));
     say(String::new());
