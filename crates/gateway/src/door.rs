@@ -116,9 +116,11 @@ impl Door {
         })
     }
 
-    /// The backends are these now, and `elsewhere` those of other machines: what lists say is made anew.
-    pub fn backends_changed(&self, backends: &[Arc<BackendState>], elsewhere: &[Elsewhere]) {
-        self.listings.store(Arc::new(Listings::build(backends, &self.settings.node_name, elsewhere)));
+    /// This node is called `name`, its backends are these, and `elsewhere` are those of other machines: what lists say is
+    /// made anew.
+    pub fn backends_changed(&self, name: &str, backends: &[Arc<BackendState>], elsewhere: &[Elsewhere]) {
+        self.ready.call(name);
+        self.listings.store(Arc::new(Listings::build(backends, name, elsewhere)));
     }
 
     /// A worker for one thread's runtime.

@@ -1,8 +1,9 @@
 //! Headers: what goes to a backend, what comes back from it, and what Herd says about a request.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
+use arc_swap::ArcSwap;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use proto::{BackendId, RequestId};
 
@@ -98,8 +99,8 @@ pub(crate) fn value(text: &str) -> HeaderValue {
 /// Header values that are the same for many requests, made once.
 #[derive(Debug)]
 pub(crate) struct Ready {
-    /// This node's shown name.
-    pub(crate) node: HeaderValue,
+    /// This node's shown name, which may change.
+    node: ArcSwap<HeaderValue>,
     /// This door.
     pub(crate) instance: HeaderValue,
     backends: Mutex<BTreeMap<BackendId, HeaderValue>>,
@@ -107,7 +108,21 @@ pub(crate) struct Ready {
 
 impl Ready {
     pub(crate) fn new(node: &str, instance: &str) -> Ready {
-        Ready { node: value(node), instance: value(instance), backends: Mutex::new(BTreeMap::new()) }
+        Ready {
+            node: ArcSwap::from_pointee(value(node)),
+            instance: value(instance),
+            backends: Mutex::new(BTreeMap::new()),
+        }
+    }
+
+    /// This node's shown name.
+    pub(crate) fn node(&self) -> HeaderValue {
+        HeaderValue::clone(&self.node.load())
+    }
+
+    /// The node is called `name` from now on.
+    pub(crate) fn call(&self, name: &str) {
+        self.node.store(Arc::new(value(name)));
     }
 
     /// The name of a backend. There are as many as the owner has servers.

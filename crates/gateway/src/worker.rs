@@ -172,7 +172,7 @@ impl Worker {
         }
         let answer = response.headers_mut();
         answer.insert(headers::REQUEST_ID, headers::request_id(&id));
-        answer.insert(headers::NODE, self.door.ready.node.clone());
+        answer.insert(headers::NODE, self.door.ready.node());
         answer.insert(headers::INSTANCE, self.door.ready.instance.clone());
         response
     }

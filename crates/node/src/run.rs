@@ -64,7 +64,7 @@ pub fn run(settings: Settings, warnings: Vec<String>) -> anyhow::Result<()> {
     let (store, writer) = Store::open(
         store::Settings {
             dir: settings.data_dir.clone(),
-            node_id: settings.node_name.clone(),
+            node_id: papers.name().unwrap_or_else(|| settings.node_name.clone()),
             // Where it cannot be read, the database has one of its own.
             node_key: papers.identity.as_ref().map(|identity| identity.key().to_string()).unwrap_or_default(),
             keep: KEEP,
@@ -182,7 +182,7 @@ async fn serve(start: Start) -> anyhow::Result<()> {
     tasks.spawn("loads", |stop| loads::carry_out(ordered, watch.clone(), placer.clone(), stop));
     tasks.spawn("fleet", |stop| driver.run(stop));
     tasks.spawn("backend news", {
-        let (door, placer, others) = (door.clone(), placer.clone(), others.clone());
+        let (door, placer, others, called) = (door.clone(), placer.clone(), others.clone(), node.clone());
         |stop| async move {
             let mut fleet_news = others.news();
             loop {
@@ -193,7 +193,7 @@ async fn serve(start: Start) -> anyhow::Result<()> {
                             stop.cancelled().await;
                             return;
                         }
-                        door.backends_changed(&known.load(), &elsewhere(&others));
+                        door.backends_changed(&called.name(), &known.load(), &elsewhere(&others));
                     }
                     changed = told.changed() => {
                         if changed.is_err() {
@@ -204,7 +204,7 @@ async fn serve(start: Start) -> anyhow::Result<()> {
                         let backends: Vec<Arc<BackendState>> = told.borrow_and_update().clone();
                         known.store(Arc::new(backends.clone()));
                         stand_in.store(Arc::new(routing::stand_in(&backends).map(Arc::from)));
-                        door.backends_changed(&backends, &elsewhere(&others));
+                        door.backends_changed(&called.name(), &backends, &elsewhere(&others));
                         placer.backends(backends);
                         seen.send_replace(());
                     }

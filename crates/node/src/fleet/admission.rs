@@ -30,6 +30,11 @@ impl Driver {
         }
         // For the network to be asked, and for the joiner to find somebody.
         self.gather().await;
+        if let Some(fault) = &self.mesh_fault {
+            let _ = items.try_send(Err(ChangeError::Failed(format!("this machine cannot listen for others: {fault}"))));
+            self.alone_again().await;
+            return;
+        }
         let loopback = self.place.is_loopback();
         let settings = OfferSettings { loopback, ..OfferSettings::default() };
         match offer::open(settings, self.desk.own.clone(), gone.clone()) {
@@ -139,6 +144,9 @@ impl Driver {
         let is_meant = |node: NodeKey| joiner.len() >= 8 && node.to_string().starts_with(&joiner.to_ascii_lowercase());
         let (candidate, decide) =
             pairing.asked.take_if(|(candidate, _)| is_meant(candidate.node)).ok_or_else(nobody)?;
+        if decide.is_closed() {
+            return Err(ChangeError::NotFound(format!("{} does not wait any more: begin again there", candidate.name)));
+        }
         let decision = if allow { self.admit(&candidate).await } else { Decision::Refuse };
         let is_in = matches!(decision, Decision::Admit(_));
         let _ = decide.send(decision);
@@ -191,7 +199,7 @@ impl Driver {
             self.place.own_addresses(party.mesh.port()).into_iter().map(|address| (identity.key(), address))
         });
         let others = party.into_iter().flat_map(|party| party.mesh.peers()).flat_map(|peer| {
-            peer.addresses.into_iter().take(super::papers::MOST_ADDRESSES).map(move |address| (peer.node, address))
+            peer.addresses.into_iter().take(super::memory::MOST_ADDRESSES).map(move |address| (peer.node, address))
         });
         Some(Handover {
             name: self.fleet_name(),

@@ -3,7 +3,6 @@
 //! Started by the node, ended by its token. What wakes it: orders, the mesh, discovery, news of this node's backends, its
 //! own errands, and the timer of membership (each second, while there are others).
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,17 +17,13 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::catalog::{Fetched, Own};
-use super::known::{self, Known, Names, Other};
+use super::known::{self};
 use super::offer::Pairing;
 use super::papers::Papers;
 use super::party::{Happening, Party};
 use super::sense::Sense;
-use super::{Desk, Done, Facts, Order, names};
+use super::{Desk, Done, Facts, Order};
 
-/// News of backends come in bursts: what others are told waits this long for the rest of them.
-const SETTLE: Duration = Duration::from_millis(250);
-/// How often others are told what changes all the time, such as memory in use, if it has changed.
-const REFRESH: Duration = Duration::from_secs(5);
 /// How often typed host names are looked up while somebody is missing, and addresses are kept.
 const LOOK_UP: Duration = Duration::from_secs(60);
 /// After which the mesh is started again that could not be, or that broke.
@@ -55,6 +50,9 @@ pub(crate) struct Place {
     pub(crate) changed: watch::Receiver<()>,
 }
 
+/// What listings show: this node's given name, and each other one within reach with its name and its list's digest.
+pub(super) type Listed = (Option<Arc<str>>, Vec<(NodeId, Arc<str>, [u8; 16])>);
+
 /// The task's state.
 pub(crate) struct Driver {
     pub(super) place: Place,
@@ -67,10 +65,12 @@ pub(crate) struct Driver {
     pub(super) joining: bool,
     pub(super) errands: JoinSet<Errand>,
     pub(super) own: Arc<ArcSwap<Own>>,
+    /// Something of `node.json` has changed and is not written yet.
+    pub(super) unkept: bool,
     /// Something that `Known` shows has changed.
     pub(super) dirty: bool,
-    /// What listings show of others, told apart.
-    listed: Vec<(NodeId, Arc<str>, [u8; 16])>,
+    /// As last told.
+    pub(super) listed: Listed,
     pub(super) refresh_at: Option<Moment>,
     look_up_at: Option<Moment>,
     restart_at: Option<Moment>,
@@ -110,8 +110,9 @@ impl Driver {
             joining: false,
             errands: JoinSet::new(),
             own: Arc::default(),
+            unkept: false,
             dirty: true,
-            listed: Vec::new(),
+            listed: (None, Vec::new()),
             refresh_at: None,
             look_up_at: None,
             restart_at: None,
@@ -316,112 +317,6 @@ impl Driver {
         }
     }
 
-    /// The names of all members, this node's own included.
-    pub(super) fn names(&self) -> Names {
-        let own = self.me().map(|me| {
-            let given = names::given(&self.papers.memory.settings, me);
-            (me, given.unwrap_or_else(|| self.place.name.clone()))
-        });
-        let members = self.papers.fleet.iter().flat_map(|fleet| fleet.roster.members());
-        let others = members.filter(|member| Some(known::id(member.node)) != self.me()).map(|member| {
-            let id = known::id(member.node);
-            let said = || {
-                let summary = self.party.as_ref()?.members.get(&id)?.summary.as_ref()?;
-                Some(names::clean(&summary.name)).filter(|name| !name.is_empty())
-            };
-            let given = names::given(&self.papers.memory.settings, id);
-            (id, given.or_else(said).unwrap_or_else(|| names::clean(&member.name)))
-        });
-        names::unlike(own.into_iter().chain(others).collect())
-    }
-
-    /// What the fleet is called.
-    pub(super) fn fleet_name(&self) -> String {
-        let memory = &self.papers.memory;
-        let set = memory.settings.get(names::FLEET).and_then(|setting| setting.value.as_deref());
-        let name = set.or(memory.fleet_name.as_deref()).map(names::clean);
-        name.filter(|name| !name.is_empty()).unwrap_or_else(|| names::HOME.to_owned())
-    }
-
-    /// Makes what is known visible to others, if it has changed.
-    fn publish(&mut self) {
-        if !std::mem::take(&mut self.dirty) {
-            return;
-        }
-        let now = self.now();
-        let names = self.names();
-        let me = self.me();
-        let mut known = Known {
-            me,
-            name: me.and_then(|me| names::given(&self.papers.memory.settings, me)).map(Arc::from),
-            fleet: self.papers.fleet.as_ref().map(|fleet| (fleet.roster.fleet().to_string(), self.fleet_name())),
-            leader: me.filter(|_| !self.place.never_lead && self.papers.company().is_none()),
-            epoch: 0,
-            others: Vec::new(),
-        };
-        let members: BTreeMap<NodeId, membership::Presence> = match &self.party {
-            Some(party) => {
-                let view = party.core.view(now);
-                if self.papers.company().is_some() {
-                    (known.leader, known.epoch) = (view.leader, view.epoch.number());
-                }
-                view.members.iter().map(|member| (member.id, member.presence)).collect()
-            }
-            None => BTreeMap::new(),
-        };
-        for (id, name) in names.into_iter().filter(|(id, _)| Some(*id) != me) {
-            let member = self.party.as_ref().and_then(|party| party.members.get(&id));
-            known.others.push(Other {
-                id,
-                name,
-                presence: members.get(&id).copied().unwrap_or(membership::Presence::Gone),
-                summary: member.and_then(|member| member.summary.clone()),
-                backends: member.map(|member| member.backends.clone()).unwrap_or_default(),
-            });
-        }
-        let digest = |other: &Other| {
-            let member = self.party.as_ref().and_then(|party| party.members.get(&other.id));
-            member.map_or([0; 16], |member| member.catalog)
-        };
-        let listed = known.within_reach().map(|other| (other.id, other.name.clone(), digest(other))).collect();
-        self.desk.known.store(Arc::new(known));
-        if self.listed != listed {
-            self.listed = listed;
-            self.desk.news.send_replace(());
-        }
-    }
-
-    /// Others are to be told soon what has changed here.
-    pub(super) fn refresh_soon(&mut self) {
-        if self.party.is_some() {
-            let soon = self.now() + SETTLE;
-            self.refresh_at = Some(self.refresh_at.map_or(soon, |at| at.min(soon)));
-        }
-    }
-
-    /// Tells others what this node is and does, if that has changed.
-    fn tell_of_self(&mut self) {
-        let facts = (self.place.facts)();
-        let own = Own::of(&facts.backends);
-        if own.digest != self.own.load().digest {
-            if !own.is_whole {
-                tracing::warn!("this machine has more models than others can be told of");
-            }
-            self.own.store(Arc::new(own));
-        }
-        let now = self.now();
-        self.refresh_at = Some(now + REFRESH);
-        let priority = if self.place.never_lead { proto::Priority::Never } else { self.place.sense.priority() };
-        let name = self.me().and_then(|me| names::given(&self.papers.memory.settings, me));
-        let summary = rows_summary(&self.place, name, facts, self.own.load().digest);
-        // For the next time.
-        self.place.sense.nudge();
-        if let Some(party) = &mut self.party {
-            party.core.handle(membership::Input::Priority(priority), now);
-            party.core.handle(membership::Input::State(summary.encode()), now);
-        }
-    }
-
     /// Notices when somebody or something sets the clock.
     fn watch_clock(&mut self) {
         let now = (self.place.clock.unix_ms(), self.now());
@@ -452,20 +347,5 @@ impl Driver {
         {
             tracing::error!("the thread that showed a code panicked");
         }
-    }
-}
-
-fn rows_summary(place: &Place, name: Option<String>, facts: Facts, catalog: [u8; 16]) -> proto::wire::Summary {
-    let share =
-        facts.share.map(|share| proto::wire::Share { state: share.state, reason: share.reason, ends_in_s: None });
-    proto::wire::Summary {
-        name: name.unwrap_or_else(|| place.name.clone()),
-        version: proto::VERSION.to_owned(),
-        share: share.unwrap_or_default(),
-        backends: facts.servers,
-        machine: place.sense.latest(),
-        catalog,
-        in_flight: facts.in_flight,
-        queued: facts.queued,
     }
 }

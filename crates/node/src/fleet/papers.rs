@@ -3,27 +3,18 @@
 //!
 //! Nothing that is damaged is ever written over: the machine works alone then, and says what to do.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use mesh::roster::Roster;
 use mesh::{FileError, Identity, NodeKey, Secrets};
-use proto::wire::Setting;
-use proto::{Epoch, NodeId};
-use serde::{Deserialize, Serialize};
 
+use super::memory::Memory;
+use super::{known, names};
 use crate::files;
 
 const ROSTER: &str = "roster.json";
-const NODE: &str = "node.json";
 const IDENTITY: &str = "identity.key";
-/// Bytes of the longest `node.json` that is read: 512 settings and the addresses of 1024 members have less.
-const LONGEST: u64 = 4 * 1024 * 1024;
-/// Addresses kept of one member.
-pub(crate) const MOST_ADDRESSES: usize = 4;
-/// Members whose addresses are kept.
-const MOST_MEMBERS: usize = 1024;
 
 /// All of it.
 pub(crate) struct Papers {
@@ -47,23 +38,6 @@ pub(crate) struct Membership {
     pub(crate) roster: Roster,
 }
 
-/// `node.json`: what this machine remembers from start to start.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Memory {
-    /// How often this node has started.
-    pub(crate) incarnation: u64,
-    /// The highest epoch that it ever saw.
-    pub(crate) epoch: Epoch,
-    /// The fleet's name as it was when this machine joined.
-    pub(crate) fleet_name: Option<String>,
-    /// The fleet's settings.
-    pub(crate) settings: BTreeMap<String, Setting>,
-    /// Where members were found.
-    pub(crate) addresses: BTreeMap<NodeKey, Vec<std::net::SocketAddr>>,
-    /// What the owner has to be told, for instance that this machine was removed.
-    pub(crate) told: Option<String>,
-}
-
 impl Papers {
     /// Reads everything in `dir`, which exists. `unix_s` stands in for the number of starts where that is lost.
     pub(crate) fn open(dir: &Path, unix_s: u64) -> Papers {
@@ -75,6 +49,11 @@ impl Papers {
         let fleet = identity.as_ref().and_then(|identity| fleet_in(dir, identity.key(), &mut faults));
         let is_damaged = identity.is_none() || faults.len() > before;
         Papers { dir: dir.to_owned(), identity, fleet, memory, faults, is_damaged }
+    }
+
+    /// What the fleet calls this machine, where somebody named it.
+    pub(crate) fn name(&self) -> Option<String> {
+        names::given(&self.memory.settings, known::id(self.identity.as_ref()?.key()))
     }
 
     /// The fleet, if it has other members.
@@ -120,6 +99,12 @@ impl Papers {
     /// Writes `node.json`. Blocks.
     pub(crate) fn store_memory(&self) -> Result<(), String> {
         self.memory.store(&self.dir)
+    }
+
+    /// Writes `node.json` as it should be now. Blocks.
+    pub(crate) fn memory_writer(&self) -> impl FnOnce() -> Result<(), String> + Send + 'static {
+        let (memory, dir) = (self.memory.clone(), self.dir.clone());
+        move || memory.store(&dir)
     }
 }
 
@@ -179,109 +164,8 @@ fn fleet_in(dir: &Path, me: NodeKey, faults: &mut Vec<String>) -> Option<Members
     Some(Membership { secrets, roster })
 }
 
-#[derive(Default, Serialize, Deserialize)]
-#[serde(default)]
-struct File {
-    incarnation: u64,
-    epoch: u64,
-    fleet_name: Option<String>,
-    settings: Vec<Line>,
-    addresses: BTreeMap<String, Vec<std::net::SocketAddr>>,
-    told: Option<String>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Line {
-    key: String,
-    value: Option<String>,
-    epoch: u64,
-    counter: u64,
-    author: String,
-}
-
-impl Memory {
-    fn open(dir: &Path, unix_s: u64) -> (Memory, Option<String>) {
-        let path = dir.join(NODE);
-        // Numbers of starts must grow. Where the last one is lost, seconds since 1970 are more than anybody's starts.
-        let fresh = || Memory { incarnation: unix_s, ..Memory::default() };
-        let text = match read_bounded(&path) {
-            Ok(Some(text)) => text,
-            Ok(None) => return (fresh(), None),
-            Err(error) => return (fresh(), Some(format!("{}: {error}; a new one is begun", path.display()))),
-        };
-        match serde_json::from_str::<File>(&text).ok().and_then(Memory::of) {
-            Some(mut memory) => {
-                memory.incarnation = memory.incarnation.saturating_add(1);
-                (memory, None)
-            }
-            None => {
-                let found = match set_aside(&path) {
-                    Ok(aside) => {
-                        format!("{} was damaged; it is kept as {aside}, and a new one is begun", path.display())
-                    }
-                    Err(error) => format!("{} is damaged: {error}", path.display()),
-                };
-                (fresh(), Some(found))
-            }
-        }
-    }
-
-    fn of(file: File) -> Option<Memory> {
-        let setting = |line: Line| {
-            let author: NodeId = line.author.parse().ok()?;
-            let Line { key, value, epoch, counter, .. } = line;
-            Some((key.clone(), Setting { key, value, epoch: Epoch::new(epoch), counter, author }))
-        };
-        let address = |(node, mut addresses): (String, Vec<_>)| {
-            addresses.truncate(MOST_ADDRESSES);
-            Some((node.parse().ok()?, addresses))
-        };
-        Some(Memory {
-            incarnation: file.incarnation,
-            epoch: Epoch::new(file.epoch),
-            fleet_name: file.fleet_name,
-            settings: file.settings.into_iter().map(setting).collect::<Option<_>>()?,
-            addresses: file.addresses.into_iter().take(MOST_MEMBERS).map(address).collect::<Option<_>>()?,
-            told: file.told,
-        })
-    }
-
-    fn store(&self, dir: &Path) -> Result<(), String> {
-        let line = |setting: &Setting| Line {
-            key: setting.key.clone(),
-            value: setting.value.clone(),
-            epoch: setting.epoch.number(),
-            counter: setting.counter,
-            author: setting.author.full(),
-        };
-        let file = File {
-            incarnation: self.incarnation,
-            epoch: self.epoch.number(),
-            fleet_name: self.fleet_name.clone(),
-            settings: self.settings.values().map(line).collect(),
-            addresses: self.addresses.iter().map(|(node, all)| (node.to_string(), all.clone())).collect(),
-            told: self.told.clone(),
-        };
-        let text = serde_json::to_string_pretty(&file).expect("texts and numbers can be written as JSON");
-        files::replace(&dir.join(NODE), &text).map_err(|error| format!("{error:#}"))
-    }
-}
-
-fn read_bounded(path: &Path) -> std::io::Result<Option<String>> {
-    use std::io::Read as _;
-    let file = match fs::File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let mut bytes = Vec::new();
-    file.take(LONGEST).read_to_end(&mut bytes)?;
-    // What is no text is damaged, which the parser says.
-    Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
-}
-
 /// Renames a damaged file, so that nothing of it is lost; tells its new name.
-fn set_aside(path: &Path) -> Result<String, String> {
+pub(super) fn set_aside(path: &Path) -> Result<String, String> {
     let mut aside = path.as_os_str().to_owned();
     aside.push(".damaged");
     match fs::rename(path, &aside) {
@@ -301,6 +185,9 @@ fn remove(path: &Path) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    use proto::wire::Setting;
+    use proto::{Epoch, NodeId};
+
     use super::*;
 
     fn fleet_of(identity: &Identity) -> Membership {
@@ -370,7 +257,7 @@ mod tests {
     #[test]
     fn a_damaged_memory_begins_anew_above_all_earlier_starts() {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join(NODE), "{\"incarnation\": 7, \"settings\": [{}]}").unwrap();
+        fs::write(dir.path().join("node.json"), "{\"incarnation\": 7, \"settings\": [{}]}").unwrap();
         let papers = Papers::open(dir.path(), 1_700_000_000);
         assert_eq!(papers.memory.incarnation, 1_700_000_000);
         assert!(papers.faults[0].contains("node.json.damaged") && !papers.is_damaged, "{:?}", papers.faults);
