@@ -192,7 +192,7 @@ fn in_memory(backends: &[Arc<BackendState>], node: &str, elsewhere: &[Elsewhere]
     }
     for other in elsewhere {
         let models = other.backends.iter().flat_map(|backend| backend.models.iter().map(move |model| (backend, model)));
-        for (backend, model) in models {
+        for (backend, model) in models.filter(|(_, model)| model.loaded.is_some()) {
             let is_it = |entry: &&Entry<'_>| entry.model.name == model.name && entry.nodes.contains(&&*other.node);
             let Some(entry) = entries.iter().find(is_it) else { continue };
             let Some(value) = running(backend, model, &entry.shown(), &other.node) else { continue };
