@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use gateway::{Change, ChangeError, ChangeFuture};
 use proto::{BackendKind, ModelName};
-use routing::{WaitReason, Wish};
+use routing::{Wish, Wished};
 use serde_json::json;
 
 use crate::fleet::Order;
@@ -74,22 +74,16 @@ impl Node {
                 let known = backend.model(model).filter(|_| loads_by_order(backend.kind))?;
                 Some((backend.id.clone(), known.id.clone(), known.loaded.clone()?))
             });
-            let failure = self.placer.look(|router| {
-                router.queue_by_model().into_iter().filter(|row| row.model == *model).find_map(|row| match row.reason {
-                    Some(WaitReason::Failed { reason }) => Some(reason),
-                    _ => None,
-                })
-            });
-            match (loaded, is_load) {
-                (Some((backend, name, loaded)), true) => {
+            let undone = if is_load { "loaded" } else { "unloaded" };
+            match (self.placer.look(|router| router.wished(model)), loaded) {
+                (Wished::Failed(why), None) if is_load => return Err(not_done(model, undone, &why)),
+                (Wished::Failed(why), _) if !is_load => return Err(not_done(model, undone, &why)),
+                (Wished::Done | Wished::Failed(_), Some((backend, name, loaded))) if is_load => {
                     let json = json!({ "model": name, "backend": backend.as_str(), "context": loaded.context });
                     return Ok(json.to_string().into());
                 }
-                (None, false) => return Ok(json!({ "model": model.as_str() }).to_string().into()),
-                (None, true) if failure.is_some() => {
-                    let why = failure.unwrap_or_default();
-                    return Err(ChangeError::Failed(format!("model `{model}` could not be loaded: {why}")));
-                }
+                // It was gone, be it that somebody had it loaded again since.
+                (Wished::Done, _) if !is_load => return Ok(json!({ "model": model.as_str() }).to_string().into()),
                 _ => {}
             }
             tokio::select! {
@@ -98,6 +92,10 @@ impl Node {
             }
         }
     }
+}
+
+fn not_done(model: &ModelName, what: &str, why: &str) -> ChangeError {
+    ChangeError::Failed(format!("model `{model}` could not be {what}: {why}"))
 }
 
 /// Whether backends of that kind load and unload when they are told to.

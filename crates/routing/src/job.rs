@@ -78,3 +78,14 @@ pub enum Wish {
     /// That all wishes for it are forgotten.
     Forget,
 }
+
+/// What has become of a wish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wished {
+    /// It will be done as soon as nobody is in the way.
+    Pending,
+    /// It was done, or there was nothing to do. Who came later may have undone it.
+    Done,
+    /// It was tried in vain: why, in words for people.
+    Failed(String),
+}

@@ -54,7 +54,7 @@ mod tokens;
 mod views;
 mod words;
 
-pub use job::{Job, JobFault, JobId, Why, Wish};
+pub use job::{Job, JobFault, JobId, Why, Wish, Wished};
 pub use queue_view::{LaneState, QueueView, WaitReason};
 pub use refusal::Refusal;
 pub use router::Router;

@@ -6,7 +6,7 @@ use proto::{BackendId, ModelName};
 
 use crate::fleet::Place;
 use crate::standing::Standing;
-use crate::{QueueView, Router};
+use crate::{QueueView, Router, Wished};
 
 impl Router {
     /// Requests being worked on by any backend.
@@ -38,6 +38,25 @@ impl Router {
                 let learnt = backend.lanes.iter().map(|lane| lane.learning.slots()).max();
                 told.or(learnt).or(Some(1))
             }
+        }
+    }
+
+    /// What has become of the wishes that `model` be loaded or unloaded.
+    pub fn wished(&self, model: &ModelName) -> Wished {
+        let lanes = || self.fleet.backends.iter().flat_map(|backend| &backend.lanes).filter(|lane| lane.has(model));
+        if lanes().any(|lane| lane.turn.wishes.are_pending()) {
+            return Wished::Pending;
+        }
+        let failed = lanes().find_map(|lane| {
+            let has_failed = !lane.is_loaded() && lane.failing.is_some_and(|until| self.now < until);
+            lane.turn.failure.as_ref().filter(|_| has_failed).map(|failure| failure.reason.clone())
+        });
+        match failed {
+            Some(reason) => Wished::Failed(reason),
+            None if lanes().any(|lane| lane.is_loaded() && lane.turn.stuck > 0) => {
+                Wished::Failed("its server still uses it".to_owned())
+            }
+            None => Wished::Done,
         }
     }
 

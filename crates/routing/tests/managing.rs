@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use fixture::*;
 use proto::{Api, BackendKind, BackendState, Capability, Health, KeepAlive, ModelName};
-use routing::{Ask, Ending, Input, JobFault, LaneState, Verdict, WaitReason, Wish};
+use routing::{Ask, Ending, Input, JobFault, LaneState, Verdict, WaitReason, Wish, Wished};
 
 const SEC: Duration = Duration::from_secs(1);
 
@@ -679,4 +679,40 @@ fn a_request_on_its_way_finds_its_model() {
     assert_eq!(bench.news(), ["load n at o with 4096"]);
     bench.finish(1, Ending::Answered);
     assert!(bench.news().is_empty(), "3 would let n starve");
+}
+
+#[test]
+fn whoever_wished_something_is_told_what_became_of_it() {
+    let cold = || holding(ollama("o", &["m", "n"]), 1);
+    let loaded = || with(cold(), "m", Some(4096));
+    let mut bench = Bench::new(vec![cold()]);
+    let wished = |bench: &Bench| bench.router.wished(&ModelName::new("m"));
+    assert_eq!(wished(&bench), Wished::Done, "there was none");
+    for (result, became) in
+        [(Err(fault(false, false)), Wished::Failed("it is broken".to_owned())), (Ok(()), Wished::Done)]
+    {
+        // However soon after it failed.
+        wish(&mut bench, "m", Wish::Load { context: None });
+        assert_eq!(wished(&bench), Wished::Pending);
+        let (_, job) = bench.told();
+        bench.ended(job, result);
+        assert_eq!(wished(&bench), became);
+    }
+    bench.backends(vec![loaded()]);
+    assert_eq!(told_as(bench.arrive(1, &["m"])), "o/0");
+    wish(&mut bench, "m", Wish::Unload);
+    assert_eq!(wished(&bench), Wished::Pending, "somebody uses it");
+    bench.finish(1, Ending::Answered);
+    let (_, job) = bench.told();
+    bench.handle(Input::Arrive(2, ask(&["m"], bench.now)));
+    bench.ended(job, Ok(()));
+    assert_eq!(wished(&bench), Wished::Done, "though it is loaded again");
+    let (_, job) = bench.told();
+    bench.ended(job, Ok(()));
+    bench.finish(2, Ending::Answered);
+    bench.news();
+    wish(&mut bench, "m", Wish::Unload);
+    let (_, job) = bench.told();
+    bench.ended(job, Err(fault(false, true)));
+    assert_eq!(wished(&bench), Wished::Failed("its server still uses it".to_owned()));
 }

@@ -64,7 +64,7 @@ pub(crate) struct Turn {
     pub(crate) failure: Option<Failure>,
     /// An unload failed: it is not tried again before.
     pub(super) stuck_until: Moment,
-    pub(super) stuck: u32,
+    pub(crate) stuck: u32,
     /// More context than this did not work.
     pub(super) ceiling: Option<Grown>,
     pub(crate) grown: Option<Grown>,

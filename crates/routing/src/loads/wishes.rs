@@ -48,7 +48,7 @@ impl Wishes {
     }
 
     /// Whether time or a change may make something of them.
-    pub(super) fn are_pending(&self) -> bool {
+    pub(crate) fn are_pending(&self) -> bool {
         self.unload || self.load.is_some()
     }
 }
@@ -60,6 +60,8 @@ impl Lane {
         let wishes = &mut self.turn.wishes;
         match wish {
             Wish::Load { context } => {
+                // Whoever orders it may have mended what was wrong.
+                self.failing = None;
                 wishes.unload = false;
                 wishes.load =
                     Some(LoadWish { context: context.filter(|&context| context >= 4), until: now + FORGOTTEN });
