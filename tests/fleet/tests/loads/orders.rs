@@ -1,5 +1,8 @@
 //! People and clients who load and unload by order.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
 use fleet_tests::{Fake, Herd, eventually, exchange, get, post};
 use serde_json::{Value, json};
 
@@ -69,4 +72,46 @@ fn an_order_to_unload_cuts_nobodys_answer() {
     eventually("the model to be gone", || (fake.state()["loaded"] == json!([])).then_some(()));
     assert_eq!(post(&herd.at("/api/chat"), &chat("m", json!({ "options": { "num_predict": 3 } }))).status, 200);
     assert!(fake.starts() <= 3, "{}", fake.starts());
+}
+
+#[test]
+fn orders_that_cannot_be_carried_out_say_why() {
+    let fake = Fake::start(&["--models", "m=long"]);
+    let herd = Herd::start(&[&fake.url]);
+    fake.fault(&json!({ "kind": "load_never_starts", "times": 1 }));
+    let told = herd.command(&["load", "m"]);
+    assert!(told.contains("could not be loaded") && told.contains("exit status"), "{told}");
+    let told = herd.command(&["load", "m"]);
+    assert!(told.starts_with("m:latest is in memory at"), "{told}");
+    // More context is a load of its own.
+    let told = herd.command(&["load", "m", "--context", "16384"]);
+    assert!(told.contains("with 16k tokens of context"), "{told}");
+    assert_eq!(row(&herd, "m:latest").unwrap()["loaded"]["context"], 16_384);
+    let told = herd.command(&["load", "m", "--context", "8192"]);
+    assert!(told.contains("with 16k tokens of context"), "less is there already: {told}");
+}
+
+#[test]
+fn an_order_to_unload_ends_although_others_want_the_model_at_once_again() {
+    let fake = Fake::start(&["--models", "m=long", "--tokens", "3"]);
+    let herd = Herd::start(&[&fake.url]);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            let is_over = AtomicBool::new(false);
+            std::thread::scope(|clients| {
+                for _ in 0..2 {
+                    clients.spawn(|| {
+                        while !is_over.load(Ordering::Relaxed) {
+                            assert_eq!(post(&herd.at("/api/chat"), &chat("m", json!({}))).status, 200);
+                        }
+                    });
+                }
+                let ordered = scope.spawn(|| herd.command(&["unload", "m"]));
+                std::thread::sleep(Duration::from_millis(300));
+                is_over.store(true, Ordering::Relaxed);
+                let told = ordered.join().unwrap();
+                assert!(told.contains("is not in memory any more"), "{told}");
+            });
+        }
+    });
 }

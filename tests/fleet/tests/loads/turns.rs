@@ -96,7 +96,8 @@ fn a_keep_alive_of_ten_minutes_delays_nobody() {
     });
 
     let fake = Fake::start(&ROOM_FOR_ONE);
-    let herd = Herd::start(&[&fake.url]);
+    // It is told that there is room for one, so `a` has its turn: no longer than ten seconds.
+    let herd = Herd::start(&[&format!("{}?models=1", fake.url)]);
     let (waited, meanwhile) = kept_waiting(&herd.url, &json!("10m"));
     println!(
         "FIGURE the same, with keep_alive 10m: Herd {waited:?} after {meanwhile} answers of theirs (direct: 10 minutes)"
