@@ -129,7 +129,7 @@ pub(crate) enum Command {
         #[arg(long)]
         yes: bool,
     },
-    /// Remove a machine from the fleet, for good
+    /// Remove a machine from the fleet
     Remove {
         /// Its name or its id, as `herd devices` shows them
         name: String,

@@ -133,7 +133,8 @@ fn what_is_done_is_told() {
     let door = done("/fleet/rename");
     golden_of("rename", &door, &[&["herd", "rename", "bob-laptop", "Bob’s desk"]], Person::default);
     assert_eq!(door.bodies("/fleet/rename")[0], json!({"device": "bob-laptop", "name": "Bob’s desk"}));
-    let door = FakeDoor::herd(&[("/fleet/new", 200, json!({"fleet": {"id": "f", "name": "Home"}}))]);
+    let begun = json!({"fleet": {"id": "f", "name": "Home"}, "pair_again": ["attic", "bob-laptop"]});
+    let door = FakeDoor::herd(&[("/fleet/new", 200, begun)]);
     golden("fleet-new", &door, "herd fleet new --name Home");
     assert_eq!(door.bodies("/fleet/new")[0], json!({"name": "Home"}));
 }

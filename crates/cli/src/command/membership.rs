@@ -32,7 +32,7 @@ pub(super) fn join(
         return line(world, &answer);
     }
     let fleet = named(&answer);
-    let members = members(&answer).map_or_else(String::new, |names| format!(" with {names}"));
+    let members = listed(&answer["members"]).map_or_else(String::new, |names| format!(" with {names}"));
     Ok(writeln!(world.out, "This machine is in the fleet{fleet} now{members}. `herd nodes` shows how they are doing.")?)
 }
 
@@ -45,7 +45,12 @@ pub(super) fn leave(door: &Door, yes: bool, json: bool, world: &mut World<'_>) -
 
 pub(super) fn remove(door: &Door, name: &str, yes: bool, json: bool, world: &mut World<'_>) -> Result<(), Failure> {
     let shown = clean(name);
-    confirm(&format!("Remove ‘{shown}’ from the fleet? It is cut off at once, for good."), yes, json, world)?;
+    confirm(
+        &format!("Remove ‘{shown}’ from the fleet? It is cut off at once, and needs a new code to come back."),
+        yes,
+        json,
+        world,
+    )?;
     let answer = door.post("/fleet/remove", &json!({ "device": name }), CHANGE_WITHIN)?;
     let done = format!("‘{shown}’ does not belong to the fleet any more. `herd devices` shows who does.");
     told(&answer, &done, json, world)
@@ -67,7 +72,8 @@ pub(super) fn new_fleet(
     confirm(question, yes, json, world)?;
     let answer = door.post("/fleet/new", &json!({ "name": name }), CHANGE_WITHIN)?;
     let fleet = named(&answer);
-    let done = format!("A new fleet{fleet} begins with this machine alone. Let the others in with `herd pair`.");
+    let others = listed(&answer["pair_again"]).unwrap_or_else(|| "others".to_owned());
+    let done = format!("A new fleet{fleet} begins with this machine alone. Let {others} in with `herd pair`.");
     told(&answer, &done, json, world)
 }
 
@@ -84,10 +90,10 @@ fn named(answer: &Value) -> String {
     name.map_or_else(String::new, |name| format!(" ‘{name}’"))
 }
 
-/// `den, studio and 3 more`
-fn members(answer: &Value) -> Option<String> {
-    let all = answer["members"].as_array()?;
-    let names: Vec<String> = all.iter().filter_map(|member| member["name"].as_str()).map(clean).collect();
+/// `den, studio and 3 more`: names, or things that have one.
+fn listed(list: &Value) -> Option<String> {
+    let names = list.as_array()?.iter().filter_map(|entry| entry.as_str().or_else(|| entry["name"].as_str()));
+    let names: Vec<String> = names.map(clean).collect();
     let (named, more) = names.split_at(names.len().min(NAMED));
     let (last, first) = named.split_last()?;
     Some(match (first, more.len()) {
@@ -112,8 +118,9 @@ mod tests {
             (10, Some("a, b, c, d, e, f, g, h and 2 more")),
         ] {
             let list: Vec<Value> = many.chars().take(count).map(|name| json!({"id": "x", "name": name})).collect();
-            assert_eq!(members(&json!({ "members": list })).as_deref(), told);
+            assert_eq!(listed(&json!(list)).as_deref(), told);
         }
-        assert_eq!(members(&json!({})), None);
+        assert_eq!(listed(&json!(["a", "b\u{7}"])).as_deref(), Some("a and b"));
+        assert_eq!(listed(&Value::Null), None);
     }
 }
