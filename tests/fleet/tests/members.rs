@@ -286,6 +286,45 @@ fn a_code_that_nobody_waits_for_is_withdrawn() {
     assert_eq!(without.finish().status, 401);
 }
 
+#[test]
+fn damaged_files_are_told_and_kept_until_the_owner_leaves() {
+    let meshes = meshes(2);
+    let (mut studio, den) = (Machine::start("studio", "tiny", &meshes[0]), Machine::start("den", "tiny", &meshes[1]));
+    pair(&studio, &den);
+    until_all_agree(&[&studio, &den]);
+    let path = studio.herd.dir.path().join("roster.json");
+    std::fs::write(&path, "{ half a lis").unwrap();
+    studio.herd.restart();
+    assert_eq!(studio.nodes(), here(&["studio"]), "it works alone");
+    let found = |machine: &Machine, text: &str| {
+        machine
+            .rows("/fleet/doctor")
+            .iter()
+            .any(|check| check["found"].as_str().is_some_and(|found| found.contains(text)))
+    };
+    assert!(found(&studio, "roster.json"));
+    let refused = studio.change("/fleet/pair", &json!({ "yes": true }));
+    assert_eq!((refused.status, refused.body.contains("roster.json")), (502, true), "{refused:?}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "{ half a lis");
+    // It may join again, by which its owner says that the damaged file may go.
+    pair(&den, &studio);
+    until_all_agree(&[&studio, &den]);
+    assert!(!found(&studio, "roster.json"));
+}
+
+#[test]
+fn a_taken_port_is_told_and_the_next_one_taken() {
+    let mut meshes = meshes(2);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    meshes[0].0 = taken.local_addr().unwrap().port();
+    let (studio, den) = (Machine::start("studio", "tiny", &meshes[0]), Machine::start("den", "tiny", &meshes[1]));
+    pair(&studio, &den);
+    until_all_agree(&[&studio, &den]);
+    let checks = studio.rows("/fleet/doctor");
+    let is_told = |check: &Value| check["found"].as_str().is_some_and(|found| found.contains("is taken"));
+    assert!(checks.iter().any(is_told), "{checks:?}");
+}
+
 impl Machine {
     fn order_in_background(&self, path: &str, body: Value) -> std::thread::JoinHandle<Answer> {
         let token = std::fs::read_to_string(self.herd.dir.path().join("control.token")).unwrap();
