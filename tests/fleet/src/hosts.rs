@@ -6,12 +6,14 @@
 //! killed test left behind is removed by the next one. Names carry the process id, so that runs do not disturb each other.
 
 mod capture;
+mod deeds;
 mod home;
 mod host;
 mod lan;
 mod talk;
 
 pub use capture::Capture;
+pub use deeds::{open_ports, open_udp_ports};
 pub use home::Home;
 pub use host::{Host, Programs};
 pub use lan::{Lan, Space};

@@ -3,6 +3,8 @@
 mod cpu;
 mod faults;
 mod latency;
+#[cfg(target_os = "linux")]
+mod members;
 mod memory;
 mod streams;
 mod translation;
@@ -34,4 +36,6 @@ pub(crate) const ROWS: &[Row] = &[
     Row { names: &["12b"], play: faults::refusing },
     Row { names: &["13"], play: faults::left },
     Row { names: &["17"], play: faults::start },
+    #[cfg(target_os = "linux")]
+    Row { names: &["16"], play: members::five },
 ];

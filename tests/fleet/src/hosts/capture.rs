@@ -14,6 +14,8 @@ use super::Space;
 const EVERY_KIND: u16 = 3;
 /// The most that is kept; a test that sends more is told.
 const MOST: usize = 256 << 20;
+/// The most that is read before looking whether it is to end: what waits in the socket is less.
+const MOST_AT_ONCE: usize = 100_000;
 
 /// A recording of all packets of a namespace, each as often as it is seen.
 pub struct Capture {
@@ -53,18 +55,28 @@ impl Capture {
 fn record(mut socket: Socket, is_over: &AtomicBool) -> Vec<Vec<u8>> {
     let (mut packets, mut size) = (Vec::new(), 0);
     let mut packet = vec![0; 1 << 16];
-    while !is_over.load(Ordering::Relaxed) {
-        match socket.read(&mut packet) {
-            Ok(length) => {
-                size += length;
-                assert!(size <= MOST, "more packets than a recording keeps");
-                packets.push(packet[..length].to_vec());
+    loop {
+        // Looked at first: what passed before the end is still to be read.
+        let is_last = is_over.load(Ordering::Relaxed);
+        let read_before = packets.len();
+        loop {
+            match socket.read(&mut packet) {
+                Ok(length) => {
+                    size += length;
+                    assert!(size <= MOST, "more packets than a recording keeps");
+                    packets.push(packet[..length].to_vec());
+                }
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => break,
+                // A cable that is pulled.
+                Err(error) if error.kind() == ErrorKind::NetworkDown => break,
+                Err(error) => panic!("packets cannot be read: {error}"),
             }
-            // The last of these is a cable that is pulled.
-            Err(error)
-                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted | ErrorKind::NetworkDown) => {}
-            Err(error) => panic!("packets cannot be read: {error}"),
+            if packets.len() - read_before >= MOST_AT_ONCE {
+                break;
+            }
+        }
+        if is_last {
+            return packets;
         }
     }
-    packets
 }

@@ -1,6 +1,5 @@
 //! The machines of a home, and their fleet.
 
-use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -19,7 +18,7 @@ pub struct Home {
     pub hosts: Vec<Host>,
     /// Their network.
     pub lan: Lan,
-    dir: TempDir,
+    _dir: TempDir,
 }
 
 impl Home {
@@ -31,26 +30,13 @@ impl Home {
     pub fn new(hosts: u8, programs: &Programs) -> Option<Home> {
         let lan = Lan::new(hosts)?;
         let dir = tempfile::tempdir().expect("a temporary directory can be made");
-        let mut home = Home { hosts: Vec::new(), lan, dir };
+        let mut home = Home { hosts: Vec::new(), lan, _dir: dir };
         for number in 1..=hosts {
             let name = NAMES.get(usize::from(number) - 1).map_or_else(|| format!("rack-{number}"), ToString::to_string);
-            let below = home.dir.path().join(number.to_string());
+            let below = home._dir.path().join(number.to_string());
             let mut host = Host::new(number, &name, home.lan.space(number), programs, &below);
             host.install(&[format!("{}=tiny", Home::model(number))]);
             home.hosts.push(host);
-        }
-        Some(home)
-    }
-
-    /// The same with the fleet that [`Home::keep`] kept: all machines started at once, and nothing waited for.
-    ///
-    /// # Panics
-    /// If something does not start.
-    pub fn with_fleet(hosts: u8, programs: &Programs, kept: &Path) -> Option<Home> {
-        let mut home = Home::new(hosts, programs)?;
-        for host in &mut home.hosts {
-            copy(&kept.join(host.number.to_string()), &host.data());
-            host.start();
         }
         Some(home)
     }
@@ -84,30 +70,54 @@ impl Home {
         self.hosts.iter_mut().for_each(Host::is_up_soon);
     }
 
-    /// Has `joiner` join the fleet of `member`, who shows a code; what both said. `more` is added to `join`.
+    /// Has `joiner` join the fleet of `member`, who shows a code; what both said.
     ///
     /// # Panics
     /// If no code is shown.
-    pub fn pair(&self, member: u8, joiner: u8, more: &[&str]) -> (Said, Said) {
+    pub fn pair(&self, member: u8, joiner: u8) -> (Said, Said) {
+        self.pair_with(member, |code, _| self.host(joiner).run(&["join", code, "--json"]))
+    }
+
+    fn pair_with(&self, member: u8, join: impl FnOnce(&str, &str) -> Said) -> (Said, Said) {
         let pairing = self.host(member).talk(&["pair", "--yes", "--json"]);
         let shown = pairing.next().unwrap_or_default();
-        let Some(code) = shown["code"].as_str() else {
+        let (Some(code), Some(address)) = (shown["code"].as_str(), shown["address"].as_str()) else {
             panic!("no code from {}: {shown} {:?}", self.host(member).name, pairing.end())
         };
-        let joined = self.host(joiner).run(&[&["join", code, "--json"], more].concat());
+        let joined = join(code, address);
         if joined.code != Some(0) {
             pairing.program().signal("INT");
         }
         (pairing.end(), joined)
     }
 
-    /// The same, one after the other, for all others to the first.
+    /// The same by the address that is shown with the code, for networks where nobody can be found.
+    ///
+    /// # Panics
+    /// If no code is shown.
+    pub fn pair_by_address(&self, member: u8, joiner: u8) -> (Said, Said) {
+        self.pair_with(member, |code, address| self.host(joiner).run(&["join", code, "--addr", address, "--json"]))
+    }
+
+    /// So many machines, in one fleet; `None` where that is not possible.
+    ///
+    /// # Panics
+    /// If something does not start, or one does not get in.
+    pub fn paired(hosts: u8, programs: &Programs) -> Option<Home> {
+        let mut home = Home::new(hosts, programs)?;
+        home.start();
+        home.join_all(2);
+        home.agree_soon(&home.all());
+        Some(home)
+    }
+
+    /// Has all join the fleet of the first, one after the other, beginning with machine `first`.
     ///
     /// # Panics
     /// If one does not get in.
-    pub fn pair_all(&self) {
-        for joiner in 2..=self.count() {
-            let (shown, joined) = self.pair(1, joiner, &[]);
+    pub fn join_all(&self, first: u8) {
+        for joiner in first..=self.count() {
+            let (shown, joined) = self.pair(1, joiner);
             assert_eq!((joined.code, shown.code), (Some(0), Some(0)), "host {joiner}: {joined:?} {shown:?}");
         }
     }
@@ -180,34 +190,9 @@ impl Home {
         listed.unwrap_or_else(|| panic!("lists differ: {:?}", hosts.iter().map(lists).collect::<Vec<_>>())).1
     }
 
-    /// Ends all Herds and copies what they keep to `kept`.
-    ///
-    /// # Panics
-    /// If one does not end.
-    pub fn keep(mut self, kept: &Path) {
-        for host in &mut self.hosts {
-            host.quit();
-            copy(&host.data(), &kept.join(host.number.to_string()));
-        }
-    }
-
     /// A row of `/fleet/nodes` of `host` about `other`.
     pub fn row(&self, host: u8, other: u8) -> Value {
         let name = &self.host(other).name;
         self.host(host).nodes().into_iter().find(|row| row["name"] == name.as_str()).unwrap_or_default()
-    }
-}
-
-/// Copies a directory, with the rights of its files.
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).expect("a temporary directory can be written to");
-    for entry in std::fs::read_dir(from).expect("what was kept can be read") {
-        let entry = entry.expect("what was kept can be read");
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).expect("a temporary directory can be written to");
-        }
     }
 }
