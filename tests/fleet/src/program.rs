@@ -118,6 +118,12 @@ impl Fake {
         get(&format!("{}/_fake/state", self.url)).json()
     }
 
+    /// Engines that it started so far, for all models: first loads and reloads.
+    pub fn starts(&self) -> u64 {
+        let models = self.state()["models"].as_object().cloned().unwrap_or_default();
+        models.values().filter_map(|model| model["starts"].as_u64()).sum()
+    }
+
     /// What it was asked for inference, newest last; Herd's own orders to load and unload are not among them.
     pub fn requests(&self) -> Vec<Value> {
         let is_order = |row: &Value| {
@@ -145,6 +151,8 @@ pub struct Herd {
     /// Its data directory.
     pub dir: tempfile::TempDir,
     said: tempfile::NamedTempFile,
+    /// What it was started with.
+    command: Command,
 }
 
 impl Herd {
@@ -182,16 +190,23 @@ impl Herd {
         command.args(["serve", "--port", &port.to_string()]).env("FLEET_DATA_DIR", dir.path());
         command.env("FLEET_LOCAL_DISCOVERY", "off").env("FLEET_NODE_ID", "box");
         command.env("FLEET_BACKENDS", backends.join(",")).envs(vars.iter().copied());
-        command.stderr(said.reopen().expect("a file that was just made can be opened"));
-        let mut program = Program(command.spawn().expect("herd can be started"));
         let url = format!("http://127.0.0.1:{port}");
-        eventually("herd to answer and know its backends", || {
-            let ended = program.0.try_wait().ok().flatten();
-            assert!(ended.is_none(), "herd ended: {}", std::fs::read_to_string(said.path()).unwrap_or_default());
-            let status = crate::http::try_get(&format!("{url}/fleet/self"))?.json();
-            is_ready(&status).then_some(())
-        });
-        Herd { program, url, dir, said }
+        let program = start(&mut command, &said, &url, is_ready);
+        Herd { program, url, dir, said, command }
+    }
+
+    /// Has it stop and starts it again with the same data directory, port and variables.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn restart(&mut self) {
+        self.program.signal("TERM");
+        self.program.wait();
+        let is_ready = |status: &Value| {
+            let all = status["backends"].as_array();
+            all.is_some_and(|all| all.iter().all(|backend| backend["health"] == "up"))
+        };
+        self.program = start(&mut self.command, &self.said, &self.url, is_ready);
     }
 
     /// What it has written to its standard error so far.
@@ -204,6 +219,27 @@ impl Herd {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.program.pid())).unwrap_or_default();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
         line.split_whitespace().next().and_then(|kib| kib.parse::<u64>().ok()).map_or(0, |kib| kib << 10)
+    }
+
+    /// What the command `herd` with these words answers about it, or says instead.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn command(&self, words: &[&str]) -> String {
+        let port = self.url.rsplit_once(':').map_or("", |(_, port)| port);
+        let mut command = Command::new(binary("herd"));
+        command.args(words).args(["--port", port]).env("FLEET_DATA_DIR", self.dir.path());
+        let output = command.output().expect("herd can be started");
+        let said = if output.status.success() { output.stdout } else { output.stderr };
+        String::from_utf8_lossy(&said).into_owned()
+    }
+
+    /// The lines of its log in which `text` is, parsed.
+    pub fn logged(&self, text: &str) -> Vec<Value> {
+        let folder = std::fs::read_dir(self.dir.path().join("logs")).into_iter().flatten().flatten();
+        let all: String = folder.filter_map(|file| std::fs::read_to_string(file.path()).ok()).collect();
+        let lines = all.lines().filter(|line| line.contains(text));
+        lines.map(|line| serde_json::from_str(line).unwrap_or(Value::Null)).collect()
     }
 
     /// Waits until it has no request in work and none waiting.
@@ -226,6 +262,24 @@ impl Herd {
             (answer.status == 200).then(|| answer.json())
         })
     }
+}
+
+fn start(
+    command: &mut Command,
+    said: &tempfile::NamedTempFile,
+    url: &str,
+    is_ready: impl Fn(&Value) -> bool,
+) -> Program {
+    let log = std::fs::OpenOptions::new().append(true).open(said.path());
+    command.stderr(log.expect("a file that was just made can be opened"));
+    let mut program = Program(command.spawn().expect("herd can be started"));
+    eventually("herd to answer and know its backends", || {
+        let ended = program.0.try_wait().ok().flatten();
+        assert!(ended.is_none(), "herd ended: {}", std::fs::read_to_string(said.path()).unwrap_or_default());
+        let status = crate::http::try_get(&format!("{url}/fleet/self"))?.json();
+        is_ready(&status).then_some(())
+    });
+    program
 }
 
 /// No test passes in which it panicked, wherever that was.
