@@ -9,8 +9,9 @@ use crate::{cargo, root};
 
 /// Builds Herd for release and hands `arguments` to the benchmark.
 pub(crate) fn bench(arguments: &[String]) -> Result<()> {
-    run(cargo().args(["build", "--quiet", "--release", "--package", "cli", "--bins"]))?;
-    // It takes the herd that lies beside it.
+    let packages = ["--package", "cli", "--package", "fake-ollama"];
+    run(cargo().args(["build", "--quiet", "--release", "--bins"]).args(packages))?;
+    // It takes the herd and the stand-in for Ollama that lie beside it.
     run(cargo().args(["run", "--quiet", "--release", "--package", "bench", "--"]).args(arguments))
 }
 

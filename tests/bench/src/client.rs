@@ -70,7 +70,8 @@ fn chat_body(command: &str, stream: bool, padding: usize) -> String {
     body
 }
 
-fn request(address: SocketAddr, path: &str, body: &str) -> Vec<u8> {
+/// A request with a JSON body.
+pub(crate) fn request(address: SocketAddr, path: &str, body: &str) -> Vec<u8> {
     let length = body.len();
     format!("POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}")
         .into_bytes()

@@ -52,7 +52,7 @@ enum Sub {
 
 #[derive(Debug, Args)]
 struct Run {
-    /// Rows to play (1 2 3 3t 4 4b 5 6 7 7b 7t 12b 13 16 17); all when none is named.
+    /// Rows to play (1 2 3 3t 4 4b 5 6 7 7b 7t 12b 13 16 17 18 18m 18w); all when none is named.
     rows: Vec<String>,
     /// The `herd` to measure; default: beside this program.
     #[arg(long)]

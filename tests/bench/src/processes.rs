@@ -167,6 +167,23 @@ impl Programs {
         Ok(process)
     }
 
+    /// Starts a `fake-ollama` with these flags; `None` where it is not built beside this program.
+    pub(crate) fn ollama(&self, flags: &[&str]) -> Result<Option<Process>> {
+        let program = std::env::current_exe().context("finding this program")?.with_file_name("fake-ollama");
+        if !program.is_file() {
+            return Ok(None);
+        }
+        let mut command = Command::new(program);
+        command.args(["--port", "0", "--with-parent"]).args(flags).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = Process::spawn("the stand-in for Ollama", &mut command, 0)?;
+        let output = process.child.stdout.take().context("the stand-in has no output")?;
+        let mut line = String::new();
+        BufReader::new(output).read_line(&mut line)?;
+        let told = line.trim().strip_prefix("listening on http://").context("the stand-in did not say its port")?;
+        process.address = told.parse().context("the stand-in said no address")?;
+        Ok(Some(process))
+    }
+
     /// Starts nginx in front of `stubs`; answers it, the address of its second door, which buffers
     /// neither bodies nor answers, and how long it took to its first answer.
     pub(crate) fn nginx(&self, stubs: &[SocketAddr]) -> Result<Option<(Process, SocketAddr, Duration)>> {
@@ -188,6 +205,13 @@ impl Programs {
     /// Starts Herd in front of `stubs` with all that is on by default, on a new data directory; answers it and how long
     /// it took from its start to its first answer.
     pub(crate) fn herd(&self, stubs: &[SocketAddr]) -> Result<Option<(Process, Duration)>> {
+        let names = (0..).map(|index| if index == 0 { "stub".to_owned() } else { format!("stub{index}") });
+        let backends = stubs.iter().zip(names).map(|(stub, name)| format!("http://{stub}?slots=4096&name={name}"));
+        self.herd_before(&backends.collect::<Vec<_>>())
+    }
+
+    /// As [`Programs::herd`], in front of `backends` as Herd's settings name them.
+    pub(crate) fn herd_before(&self, backends: &[String]) -> Result<Option<(Process, Duration)>> {
         let Some(program) = &self.herd else { return Ok(None) };
         let folder = self.fresh_folder()?;
         let port = sockets::free_port()?;
@@ -198,9 +222,8 @@ impl Programs {
             }
         }
         command.arg("serve").args(["--port", &port.to_string()]).arg("--data-dir").arg(folder.join("data"));
-        for (index, stub) in stubs.iter().enumerate() {
-            let name = if index == 0 { "stub".to_owned() } else { format!("stub{index}") };
-            command.args(["--backend", &format!("http://{stub}?slots=4096&name={name}")]);
+        for backend in backends {
+            command.args(["--backend", backend]);
         }
         command.env("FLEET_LOCAL_DISCOVERY", "off");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(folder.join("stderr"))?);

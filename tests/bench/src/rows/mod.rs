@@ -3,6 +3,7 @@
 mod cpu;
 mod faults;
 mod latency;
+mod loads;
 #[cfg(target_os = "linux")]
 mod members;
 mod memory;
@@ -38,4 +39,7 @@ pub(crate) const ROWS: &[Row] = &[
     Row { names: &["17"], play: faults::start },
     #[cfg(target_os = "linux")]
     Row { names: &["16"], play: members::five },
+    Row { names: &["18"], play: loads::contexts },
+    Row { names: &["18m"], play: loads::models },
+    Row { names: &["18w"], play: loads::wait },
 ];
