@@ -101,7 +101,10 @@ fn addresses() -> Addresses {
 }
 
 /// Every thing that goes over the wire, as bytes, with how it is read and written again.
-fn samples() -> Vec<(&'static str, Vec<u8>, fn(&[u8]) -> Option<Vec<u8>>)> {
+/// Reads bytes and writes what it understood of them again.
+type Again = fn(&[u8]) -> Option<Vec<u8>>;
+
+fn samples() -> Vec<(&'static str, Vec<u8>, Again)> {
     let envelope = |bytes: &[u8]| Envelope::decode(bytes).ok().map(|envelope| envelope.encode());
     let summary_again = |bytes: &[u8]| Summary::decode(bytes).ok().map(|summary| summary.encode());
     let catalog_again = |bytes: &[u8]| Catalog::decode(bytes).ok().map(|catalog| catalog.encode().0);
