@@ -100,10 +100,10 @@ fn addresses() -> Addresses {
     Addresses { members: vec![place(1), place(2)] }
 }
 
-/// Every thing that goes over the wire, as bytes, with how it is read and written again.
 /// Reads bytes and writes what it understood of them again.
 type Again = fn(&[u8]) -> Option<Vec<u8>>;
 
+/// Every thing that goes over the wire, as bytes, with how it is read and written again.
 fn samples() -> Vec<(&'static str, Vec<u8>, Again)> {
     let envelope = |bytes: &[u8]| Envelope::decode(bytes).ok().map(|envelope| envelope.encode());
     let summary_again = |bytes: &[u8]| Summary::decode(bytes).ok().map(|summary| summary.encode());
