@@ -3,7 +3,7 @@
 //! What is announced names nobody: a version, a port, and either a tag that changes daily and only members can compute, or
 //! the first character of a pairing code. Host and instance names are random and new at each start.
 //!
-//! [`Discovery::start`] starts a thread of mdns-sd's, which ends when the last handle is dropped.
+//! [`Discovery::start`] starts a thread of mdns-sd's, which says farewell and ends when the [`Discovery`] is dropped.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -181,6 +181,14 @@ impl Discovery {
     }
 }
 
+impl Drop for Discovery {
+    fn drop(&mut self) {
+        self.announced = None;
+        // Its thread keeps itself alive: it ends only when it is told to.
+        let _ = self.announcer.daemon.shutdown();
+    }
+}
+
 /// Looks for machines that show a code which begins with `plate`: their addresses, once there are any, or none after `within`.
 pub async fn find_offers(networks: Networks, plate: char, within: Duration) -> Result<Vec<SocketAddr>, DiscoveryError> {
     let announcer = Announcer::start(networks)?;
@@ -270,6 +278,20 @@ mod tests {
 
     fn resolved(says: &[(&str, &str)], addresses: &str) -> ResolvedService {
         ServiceInfo::new(SERVICE, "somebody", "somebody.local.", addresses, 11441, says).unwrap().as_resolved_service()
+    }
+
+    #[tokio::test]
+    async fn the_thread_ends_with_its_discovery() {
+        let secret = Secrets::from(FleetSecret::from([1; 32]));
+        let Ok(discovery) = Discovery::start(Networks::Loopback, clock(), secret, 1) else { return };
+        let daemon = discovery.announcer().daemon;
+        drop(discovery);
+        // A question that came too late is never answered.
+        let ended = || async {
+            let answer = daemon.status().ok()?;
+            tokio::time::timeout(Duration::from_millis(50), answer.recv_async()).await.ok()?.ok()
+        };
+        while !matches!(ended().await, Some(mdns_sd::DaemonStatus::Shutdown)) {}
     }
 
     #[test]

@@ -72,7 +72,7 @@ pub(crate) struct Driver {
     /// As last told.
     pub(super) listed: Listed,
     pub(super) refresh_at: Option<Moment>,
-    look_up_at: Option<Moment>,
+    pub(super) look_up_at: Option<Moment>,
     restart_at: Option<Moment>,
     /// Why the mesh does not run although it should.
     pub(super) mesh_fault: Option<String>,

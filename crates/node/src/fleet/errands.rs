@@ -13,6 +13,8 @@ use super::{memory, sync};
 
 /// When a list of models that could not be fetched is asked for again.
 const FETCH_AGAIN: Duration = Duration::from_secs(3);
+/// How long after a connection came up addresses are written down.
+const KEEP_SOON: Duration = Duration::from_secs(5);
 /// Lists that are fetched at once.
 const MOST_FETCHES: usize = 8;
 
@@ -80,6 +82,12 @@ impl Driver {
             }
             Errand::LookedUp(found)
         });
+    }
+
+    /// A new address may be known: a crash should not lose it.
+    pub(super) fn keep_addresses_soon(&mut self) {
+        let soon = self.now() + KEEP_SOON;
+        self.look_up_at = Some(self.look_up_at.map_or(soon, |at| at.min(soon)));
     }
 
     /// Remembers where members are now.

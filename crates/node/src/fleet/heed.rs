@@ -37,6 +37,7 @@ impl Driver {
                 }
                 let place = party.places(&own, me, Some(id(node)));
                 party.spread(&place, Some(id(node)));
+                self.keep_addresses_soon();
             }
             Event::Closed { node } => {
                 tracing::info!(node = %id(node), "the connection with a machine of the fleet is gone");

@@ -83,8 +83,10 @@ impl Driver {
                     ));
                 }
                 (Presence::Gone, trouble) => {
-                    let why = trouble
-                        .map_or_else(|| "nobody has found its address yet".to_owned(), |trouble| trouble.to_string());
+                    let why = trouble.map_or_else(
+                        || "it does not answer, and is looked for".to_owned(),
+                        |trouble| trouble.to_string(),
+                    );
                     checks.push(warning(&check, format!("{name} is not there: {why}"), trouble.map(advice)));
                 }
             }
