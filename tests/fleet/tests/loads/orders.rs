@@ -78,7 +78,7 @@ fn an_order_to_unload_cuts_nobodys_answer() {
 fn orders_that_cannot_be_carried_out_say_why() {
     let fake = Fake::start(&["--models", "m=long"]);
     let herd = Herd::start(&[&fake.url]);
-    fake.fault(&json!({ "kind": "load_never_starts", "times": 1 }));
+    fake.fault(&json!({ "kind": "load_never_starts", "times": 1, "path": "/api/generate" }));
     let told = herd.command(&["load", "m"]);
     assert!(told.contains("could not be loaded") && told.contains("exit status"), "{told}");
     let told = herd.command(&["load", "m"]);
