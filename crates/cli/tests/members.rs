@@ -220,6 +220,19 @@ fn whoever_is_not_clearly_wanted_stays_out() {
 }
 
 #[test]
+fn where_nobody_can_say_yes_any_more_it_is_a_no() {
+    const NO: &str = r#"/fleet/pair/answer {"id":"b","allow":false}"#;
+    let refused = Step::Line(json!({"error": "bob-laptop was not allowed to join", "kind": "refused"}));
+    let answers = [("/fleet/pair/answer", 200, json!({}))];
+    let first = Step::Until(NO);
+    let steps = vec![code(), asks("b", "bob-laptop"), first, asks("b", "bob-laptop"), refused];
+    let (ran, door) = pair("", &answers, &steps, at_a_terminal(&[]));
+    assert_eq!(ran.code, 4, "{}", ran.err);
+    let said = door.bodies("/fleet/pair/answer");
+    assert_eq!(said, [json!({"id": "b", "allow": false}), json!({"id": "b", "allow": false})]);
+}
+
+#[test]
 fn a_yes_before_there_was_a_question_is_no_answer_to_it() {
     const NO: &str = r#"/fleet/pair/answer {"id":"b","allow":false}"#;
     let refused = Step::Line(json!({"error": "bob-laptop was not allowed to join", "kind": "refused"}));
