@@ -128,6 +128,16 @@ impl Lan {
         self.space(host).ip(&format!("addr add {address}/24 dev eth0"));
     }
 
+    /// Lets these hosts reach all others but not each other, as behind a poor radio; undone by [`Lan::join`].
+    pub fn part(&self, hosts: &[u8]) {
+        hosts.iter().for_each(|host| self.switch.ip(&format!("link set v{host} type bridge_slave isolated on")));
+    }
+
+    /// Lets these hosts reach each other again.
+    pub fn join(&self, hosts: &[u8]) {
+        hosts.iter().for_each(|host| self.switch.ip(&format!("link set v{host} type bridge_slave isolated off")));
+    }
+
     /// Carries no multicast from now on, as many wireless networks for guests.
     pub fn block_multicast(&self) {
         for number in 1..=self.hosts.len() {

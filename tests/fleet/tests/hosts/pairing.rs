@@ -1,6 +1,8 @@
 //! Machines that join: found by multicast, by address where there is none, and not at all with a wrong code.
 
-use fleet_tests::hosts::{Capture, Home, Programs};
+use std::net::TcpListener;
+
+use fleet_tests::hosts::{Capture, Home, Programs, Talk};
 
 /// Whether `word` is somewhere in `packets`.
 fn is_in(packets: &[Vec<u8>], word: &str) -> bool {
@@ -69,7 +71,8 @@ fn where_no_multicast_passes_an_address_is_enough_and_a_machine_that_moved_is_fo
 
 #[test]
 fn a_code_is_good_for_one_machine_and_three_tries() {
-    let Some(mut home) = Home::new(2, &Programs::built()) else { return };
+    let Some(mut home) = Home::new(3, &Programs::built()) else { return };
+    let taken = home.lan.space(2).inside(|| TcpListener::bind("0.0.0.0:11441")).unwrap();
     home.start();
     let nobody = home.host(2).run(&["join", "ABCD-EFGH", "--json"]);
     assert_eq!(nobody.code, Some(5), "{nobody:?}");
@@ -101,15 +104,33 @@ fn a_code_is_good_for_one_machine_and_three_tries() {
     ]);
     assert_eq!(late.code, Some(5), "{late:?}");
 
-    // As people type it; then it is used up.
+    // As people type it, by two at once: it is good for one.
     let pairing = home.host(1).talk(&["pair", "--yes", "--json"]);
     let shown = pairing.next().unwrap();
     let typed = shown["code"].as_str().unwrap().to_lowercase().replace('-', " ");
-    let joined = home.host(2).run(&["join", &typed, "--json"]);
-    assert_eq!(joined.code, Some(0), "{joined:?}");
-    let names: Vec<_> = joined.first()["members"].as_array().cloned().unwrap_or_default();
-    assert_eq!(names.len(), 2, "{joined:?}");
+    let two = [2, 3].map(|host| home.host(host).talk(&["join", &typed, "--json"])).map(Talk::end);
+    let Some((late, joined)) = (match (two[0].code, two[1].code) {
+        (Some(0), Some(1..)) => Some((3, &two[0])),
+        (Some(1..), Some(0)) => Some((2, &two[1])),
+        _ => None,
+    }) else {
+        panic!("one gets in, and one does not: {two:?}");
+    };
+    assert_eq!(joined.first()["members"].as_array().map(Vec::len), Some(2), "{joined:?}");
+    let first = if late == 3 { 2 } else { 3 };
     let ended = pairing.end();
-    assert_eq!((ended.code, &ended.lines[0]["joined"]["name"]), (Some(0), &home.host(2).name.as_str().into()));
-    home.agree_soon(&[1, 2]);
+    assert_eq!((ended.code, &ended.lines[0]["joined"]["name"]), (Some(0), &home.host(first).name.as_str().into()));
+    home.agree_soon(&[1, first]);
+
+    // Who has a fleet joins no other; any member lets others in, also when the first one is off.
+    let refused = home.host(first).run(&["join", "ABCD-EFGH", "--json"]);
+    assert_eq!(refused.code, Some(4), "{refused:?}");
+    home.host_mut(1).kill();
+    let (shown, joined) = home.pair(first, late);
+    assert_eq!((shown.code, joined.code), (Some(0), Some(0)), "{shown:?} {joined:?}");
+    home.agree_soon(&[2, 3]);
+    home.host_mut(1).start();
+    home.agree_soon(&[1, 2, 3]);
+    assert_eq!(home.row(1, 2)["address"], "10.77.0.2:11442", "the next port where one is taken");
+    drop(taken);
 }
