@@ -291,7 +291,8 @@ mod tests {
             let answer = daemon.status().ok()?;
             tokio::time::timeout(Duration::from_millis(50), answer.recv_async()).await.ok()?.ok()
         };
-        while !matches!(ended().await, Some(mdns_sd::DaemonStatus::Shutdown)) {}
+        let waiting = async { while !matches!(ended().await, Some(mdns_sd::DaemonStatus::Shutdown)) {} };
+        tokio::time::timeout(Duration::from_secs(20), waiting).await.unwrap();
     }
 
     #[test]

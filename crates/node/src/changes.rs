@@ -8,7 +8,7 @@ use proto::{BackendKind, ModelName};
 use routing::{Wish, Wished};
 use serde_json::json;
 
-use crate::fleet::Order;
+use crate::fleet::{Done, Order};
 use crate::run::Node;
 
 /// How long somebody waits for a model; the load itself goes on.
@@ -22,12 +22,12 @@ impl Node {
         let (model, wish) = match change {
             Change::Load { model, context } => (model, Wish::Load { context }),
             Change::Unload { model } => (model, Wish::Unload),
-            Change::Join { code, address } => return self.fleet.change(|done| Order::Join { code, address, done }),
-            Change::Answer { joiner, allow } => return self.fleet.change(|done| Order::Answer { joiner, allow, done }),
-            Change::Leave => return self.fleet.change(|done| Order::Leave { done }),
-            Change::Remove { device } => return self.fleet.change(|done| Order::Remove { device, done }),
-            Change::Rename { device, name } => return self.fleet.change(|done| Order::Rename { device, name, done }),
-            Change::NewFleet { name } => return self.fleet.change(|done| Order::NewFleet { name, done }),
+            Change::Join { code, address } => return self.ask_fleet(|done| Order::Join { code, address, done }),
+            Change::Answer { joiner, allow } => return self.ask_fleet(|done| Order::Answer { joiner, allow, done }),
+            Change::Leave => return self.ask_fleet(|done| Order::Leave { done }),
+            Change::Remove { device } => return self.ask_fleet(|done| Order::Remove { device, done }),
+            Change::Rename { device, name } => return self.ask_fleet(|done| Order::Rename { device, name, done }),
+            Change::NewFleet { name } => return self.ask_fleet(|done| Order::NewFleet { name, done }),
         };
         let Some(me) = self.me.upgrade() else {
             return failed(ChangeError::Failed("Herd is stopping on this machine".to_owned()));
@@ -64,6 +64,17 @@ impl Node {
                     "model `{model}` is not {state} after 10 minutes; it may still come"
                 )))
             })
+        })
+    }
+
+    /// Has the fleet's driver do something; the end of the node does not wait for it.
+    fn ask_fleet(&self, order: impl FnOnce(Done) -> Order) -> ChangeFuture {
+        let (doing, stopping) = (self.fleet.change(order), self.stopping.clone());
+        Box::pin(async move {
+            tokio::select! {
+                done = doing => done,
+                () = stopping.cancelled_owned() => Err(ChangeError::Failed("Herd is stopping on this machine".to_owned())),
+            }
         })
     }
 

@@ -2,7 +2,7 @@
 
 use backend::Note;
 use proto::view::CheckView;
-use proto::{BackendState, Health, Link};
+use proto::{BackendKind, BackendState, Health, Link};
 
 /// What the checks look at.
 pub(crate) struct Facts<'a> {
@@ -49,6 +49,18 @@ pub(crate) fn checks(facts: &Facts<'_>) -> Vec<CheckView> {
                 check(&name, "problem", format!("{at} is down: {reason}"), Some("start that server"))
             }
         });
+        if let Some(version) = backend.version.as_deref().filter(|_| backend.kind == BackendKind::Ollama)
+            && is_unsafe(version)
+        {
+            checks.push(check(
+                &name,
+                "warning",
+                format!(
+                    "Ollama {version} has known security holes (CVE-2026-7482 below 0.17.1, CVE-2026-7020 up to 0.20.2)"
+                ),
+                Some("bring it up to date; until then, let nobody else reach it"),
+            ));
+        }
         if backend.link == Link::Unencrypted {
             checks.push(check(
                 &name,
@@ -75,6 +87,15 @@ pub(crate) fn checks(facts: &Facts<'_>) -> Vec<CheckView> {
     checks
 }
 
+/// Whether an Ollama of this version has a hole that is known by number.
+fn is_unsafe(version: &str) -> bool {
+    let mut numbers = version.split(['.', '-', '+']).map(|part| part.parse::<u32>().ok());
+    let version = (numbers.next().flatten(), numbers.next().flatten(), numbers.next().flatten());
+    // What cannot be read, such as the 0.0.0 of one built by hand, is not accused.
+    matches!(version, (Some(major), Some(minor), Some(patch))
+        if (major, minor, patch) > (0, 0, 0) && (major, minor, patch) <= (0, 20, 2))
+}
+
 /// The task that knows the other machines has died.
 pub(crate) fn silent_fleet() -> CheckView {
     check(
@@ -92,6 +113,21 @@ fn check(check: &str, state: &str, found: String, advice: Option<&str>) -> Check
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn holes_are_told_of_versions_that_have_them() {
+        for (version, expected) in [
+            ("0.17.0", true),
+            ("0.20.2", true),
+            ("0.20.3", false),
+            ("0.33.0-rc2", false),
+            ("1.0.0", false),
+            ("0.0.0", false),
+            ("git", false),
+        ] {
+            assert_eq!(is_unsafe(version), expected, "{version}");
+        }
+    }
 
     #[test]
     fn an_empty_machine_is_told_what_to_do() {

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use backend::{Handle, Watcher};
 use dialect::{Cause, Failure};
+use futures_util::StreamExt as _;
 use gateway::{
     Ask, Change, ChangeFuture, Count, Door, Elsewhere, Ending, Fleet, Gauges, Limits, PairStream, Placing, Protection,
     View, ViewError, ViewFuture,
@@ -456,7 +457,8 @@ impl Fleet for Node {
     }
 
     fn pair(&self, yes: bool) -> PairStream {
-        self.fleet.pair(yes)
+        // Whoever waits for a machine to join does not hold up the end.
+        Box::pin(self.fleet.pair(yes).take_until(self.stopping.clone().cancelled_owned()))
     }
 
     fn view(&self, view: View) -> ViewFuture {

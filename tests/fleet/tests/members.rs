@@ -282,7 +282,10 @@ fn a_code_that_nobody_waits_for_is_withdrawn() {
             .is_err()
             .then_some(())
     });
-    let without = send(&studio.herd.at("/fleet/pair"), "POST", &[("Content-Type", "application/json")], b"{}").unwrap();
+    let (shown, ..) = studio.shows_code(true);
+    studio.herd.program.signal("TERM");
+    assert!(shown.finish().complete, "a machine that stops ends the conversation");
+    let without = send(&den.herd.at("/fleet/pair"), "POST", &[("Content-Type", "application/json")], b"{}").unwrap();
     assert_eq!(without.finish().status, 401);
 }
 
