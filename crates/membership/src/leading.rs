@@ -226,14 +226,17 @@ impl Membership {
         self.is_urgent = true;
     }
 
-    /// Who should lead when this node stops: the best of those that are heard.
+    /// Who should lead when this node stops: the best of those that are heard, if possible one that may claim at once.
     pub(crate) fn successor(&self) -> Option<NodeId> {
         if !matches!(self.leading.course, Course::Leads(_)) {
             return None;
         }
         let candidates = self.peers.iter().filter(|(_, peer)| peer.may_lead());
-        let heard = candidates.filter_map(|(node, peer)| Some((peer.pulse.as_ref()?.priority, *node)));
-        heard.max().map(|(_, node)| node)
+        let heard = candidates.filter_map(|(node, peer)| {
+            let pulse = peer.pulse.as_ref()?;
+            Some((!pulse.observing, pulse.priority, *node))
+        });
+        heard.max().map(|(.., node)| node)
     }
 
     /// Says who leads, if that has changed.

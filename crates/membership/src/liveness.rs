@@ -39,10 +39,14 @@ impl Membership {
         }
     }
 
-    pub(crate) fn take_pulse(&mut self, node: NodeId, pulse: Pulse, now: Moment) {
+    pub(crate) fn take_pulse(&mut self, node: NodeId, mut pulse: Pulse, now: Moment) {
         let Some(peer) = self.peers.get_mut(&node) else { return };
         let was_heard = peer.is_heard();
         let is_twin = peer.twin.notice(Stamp::of(&pulse), now);
+        // Two machines under one identity take turns in claiming what the other does not know of: neither may lead, and
+        // how far their epochs have come moves nobody.
+        let is_doubled = is_twin || peer.twin.is_known(now);
+        pulse.claim = pulse.claim.filter(|claim| !is_doubled || claim.leader != node);
         let (epoch, claim) = (pulse.epoch, pulse.claim);
         let hears_me = (pulse.roster == self.roster).then(|| hears(&pulse, self.place));
         if is_twin {
@@ -58,7 +62,7 @@ impl Membership {
             self.output(Output::MemberAlive(node));
         }
         let epoch = claim.map_or(epoch, |claim| claim.epoch.max(epoch));
-        if epoch > self.seen {
+        if epoch > self.seen && !is_doubled {
             self.seen = epoch;
             self.persist();
         }

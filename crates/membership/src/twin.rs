@@ -28,6 +28,11 @@ pub(crate) struct Twin {
 }
 
 impl Twin {
+    /// Whether there were two a moment ago.
+    pub(crate) fn is_known(&self, now: Moment) -> bool {
+        self.told.is_some_and(|told| now.since(told) < AGAIN)
+    }
+
     /// Takes in a stamp; whether it should be told now that there are two.
     pub(crate) fn notice(&mut self, stamp: Stamp, now: Moment) -> bool {
         if self.high.is_none_or(|high| stamp > high) {

@@ -214,6 +214,24 @@ fn a_leader_that_leaves_names_the_best() {
 }
 
 #[test]
+fn a_successor_that_only_watches_is_named_last() {
+    let mut bench = Bench::new(&[2, 7]);
+    bench.pass_with(8, |bench| {
+        for (follower, observing) in [(2, false), (7, true)] {
+            let pulse = bench.pulse(follower);
+            bench.say(follower, Pulse { observing, ..pulse });
+        }
+    });
+    bench.outputs();
+    bench.handle(Input::Leave);
+    let leaving = bench.outputs().iter().filter_map(sent).find_map(|(_, message)| match &**message {
+        Message::Leaving(leaving) => leaving.successor,
+        _ => None,
+    });
+    assert_eq!(leaving, Some(node(2)), "7 could not claim yet");
+}
+
+#[test]
 fn all_lost_at_once_means_that_this_node_moved() {
     for (others, gap, standing) in
         [(&[7, 9][..], 900, Standing::Observing), (&[7, 9], 1200, Standing::Leading), (&[9], 0, Standing::Leading)]
@@ -386,6 +404,34 @@ fn two_machines_under_one_identity_are_noticed() {
     let told: Vec<bool> = (1..20).map(|round| if round % 2 == 0 { say(4, round) } else { say(9, round) }).collect();
     assert_eq!(told.iter().filter(|told| **told).count(), 1, "once, not each second: {told:?}");
     assert_eq!(told.iter().position(|told| *told), Some(5));
+}
+
+#[test]
+fn a_cloned_disk_moves_no_leader() {
+    let mut bench = following();
+    let pulse = bench.pulse(7);
+    let mut say = |incarnation, seq, epoch| {
+        let claim = Claim {
+            leader: node(7),
+            epoch: Epoch::new(epoch),
+            incarnation: Incarnation(incarnation),
+            seq,
+            size: 9,
+            priority: Priority::High,
+            hops: 0,
+        };
+        bench.say(7, Pulse { incarnation: Incarnation(incarnation), seq, claim: Some(claim), ..pulse.clone() });
+        bench.lead(9, 3, 3);
+        bench.pass_ms(100);
+        (bench.leader(), bench.core.view(bench.now).epoch)
+    };
+    for round in 1..12 {
+        say(if round % 2 == 0 { 4 } else { 9 }, round, 1);
+    }
+    let (leader, epoch) = say(9, 100, 1);
+    for round in 101..120 {
+        assert_eq!(say(if round % 2 == 0 { 4 } else { 9 }, round, 40 + round), (leader, epoch), "round {round}");
+    }
 }
 
 #[test]
