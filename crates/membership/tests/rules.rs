@@ -422,7 +422,7 @@ fn a_cloned_disk_moves_no_leader() {
         };
         bench.say(7, Pulse { incarnation: Incarnation(incarnation), seq, claim: Some(claim), ..pulse.clone() });
         bench.lead(9, 3, 3);
-        bench.pass_ms(100);
+        bench.pass_ms(1000);
         (bench.leader(), bench.core.view(bench.now).epoch)
     };
     for round in 1..12 {
