@@ -1,8 +1,9 @@
 //! Machines that die, sleep, lose their cable, and networks that fall apart: there is one leader soon, and no more elections
 //! than it takes.
 
-use fleet_tests::hosts::{Home, Programs, within};
 use std::time::Duration;
+
+use fleet_tests::hosts::{Home, Programs, within};
 
 #[test]
 fn a_leader_that_dies_or_sleeps_or_is_unplugged_is_replaced_and_comes_back_as_a_follower() {
