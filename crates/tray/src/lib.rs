@@ -1,0 +1,1 @@
+//! Says what the tray shows and what a click means.

@@ -1,0 +1,5 @@
+//! Puts the window's fallback page, the icons and, on Windows, the manifest into the program.
+
+fn main() {
+    tauri_build::build();
+}
