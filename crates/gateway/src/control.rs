@@ -12,19 +12,20 @@ use axum::http::{Request, Response, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use hyper::body::Incoming;
-use proto::view::StatusView;
 use serde::Deserialize;
 use tower_service::Service as _;
 
+use crate::dashboard;
 use crate::door::Door;
 use crate::fleet::{View, ViewError};
-use crate::page;
 use crate::reply::Reply;
 
 /// The description of every route, for tools that read OpenAPI.
 const OPENAPI: &str = include_str!("openapi.json");
 
-type Shared = State<Weak<Door>>;
+pub(crate) type Shared = State<Weak<Door>>;
+
+pub(crate) use order::{bearer, may_change, owner};
 
 /// Whether `path` belongs to the control routes, and so to our own pages only.
 pub(crate) fn is_control(path: &str) -> bool {
@@ -42,7 +43,6 @@ pub(crate) fn router(door: Weak<Door>) -> axum::Router {
         .route("/fleet/config", get(|door: Shared| show(door, View::Config)))
         .route("/fleet/doctor", get(|door: Shared| show(door, View::Doctor)))
         .route("/fleet/traces/{id}", get(|door: Shared, Path(id): Path<String>| show(door, View::Trace(id))))
-        .route("/dashboard", get(dashboard))
         .route(
             "/dashboard/api/traces",
             get(|door: Shared, Query(range): Query<Range>| {
@@ -72,6 +72,7 @@ pub(crate) fn router(door: Weak<Door>) -> axum::Router {
         )
         .merge(change::routes())
         .merge(members::routes())
+        .merge(dashboard::routes())
         .route("/metrics", get(metrics))
         .route("/openapi.json", get(|| async { ([(header::CONTENT_TYPE, "application/json")], OPENAPI) }))
         .fallback(|| async { error(StatusCode::NOT_FOUND, "there is nothing at this path") })
@@ -111,28 +112,7 @@ async fn metrics(State(door): Shared) -> Response<Body> {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 
-async fn dashboard(State(door): Shared) -> Response<Body> {
-    let Some(door) = door.upgrade() else { return error(StatusCode::SERVICE_UNAVAILABLE, "shutting down") };
-    let status = door.fleet().view(View::Status).await.ok();
-    match status.and_then(|json| serde_json::from_slice::<StatusView>(&json).ok()) {
-        Some(status) => (
-            [
-                (header::CONTENT_TYPE, "text/html; charset=utf-8"),
-                (
-                    header::CONTENT_SECURITY_POLICY,
-                    "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
-                ),
-                (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-                (header::REFERRER_POLICY, "no-referrer"),
-            ],
-            page::status(&status),
-        )
-            .into_response(),
-        None => error(StatusCode::INTERNAL_SERVER_ERROR, "the state of this node could not be read"),
-    }
-}
-
-fn error(status: StatusCode, text: &str) -> Response<Body> {
+pub(crate) fn error(status: StatusCode, text: &str) -> Response<Body> {
     (status, axum::Json(serde_json::json!({ "error": text }))).into_response()
 }
 
@@ -159,12 +139,16 @@ mod tests {
     fn every_route_is_described() {
         let document: serde_json::Value = serde_json::from_str(OPENAPI).unwrap();
         let paths = document["paths"].as_object().unwrap();
-        let source =
-            [include_str!("control.rs"), include_str!("control/change.rs"), include_str!("control/members.rs")]
-                .concat();
+        let source = [
+            include_str!("control.rs"),
+            include_str!("control/change.rs"),
+            include_str!("control/members.rs"),
+            include_str!("dashboard.rs"),
+        ]
+        .concat();
         for line in source.lines().filter_map(|line| line.trim().strip_prefix(".route(\"")) {
-            let path = line.split('"').next().unwrap();
-            assert!(path == "/openapi.json" || paths.contains_key(path), "{path} is not in openapi.json");
+            let path = line.split('"').next().unwrap().replace("{*", "{");
+            assert!(path == "/openapi.json" || paths.contains_key(&path), "{path} is not in openapi.json");
         }
         for api in proto::Api::ALL {
             assert!(paths.contains_key(api.path()), "{} is not in openapi.json", api.path());

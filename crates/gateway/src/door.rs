@@ -9,6 +9,7 @@ use proto::{BackendState, Clock, RequestId};
 
 use crate::budget::Budget;
 use crate::control;
+use crate::dashboard::{Feed, Sessions};
 use crate::fleet::Fleet;
 use crate::guard::Names;
 use crate::headers::Ready;
@@ -94,6 +95,8 @@ pub struct Door {
     pub(crate) control: axum::Router,
     pub(crate) unique: AtomicU64,
     pub(crate) notices: Notices,
+    pub(crate) feed: Feed,
+    pub(crate) sessions: Sessions,
 }
 
 impl Door {
@@ -110,6 +113,8 @@ impl Door {
             control: control::router(door.clone()),
             unique: AtomicU64::new(seed << 24),
             notices: Notices::default(),
+            feed: Feed::default(),
+            sessions: Sessions::default(),
             fleet,
             settings,
             clock,
@@ -158,6 +163,14 @@ impl Door {
 
     pub(crate) fn control_router(&self) -> axum::Router {
         self.control.clone()
+    }
+
+    pub(crate) fn feed(&self) -> &Feed {
+        &self.feed
+    }
+
+    pub(crate) fn sessions(&self) -> &Sessions {
+        &self.sessions
     }
 
     pub(crate) fn listings(&self) -> Arc<Listings> {

@@ -89,6 +89,11 @@ impl Metrics {
         }
     }
 
+    /// Requests that have ended, however they did.
+    pub(crate) fn all_ended(&self) -> u64 {
+        self.outcomes.iter().map(|outcome| outcome.load(Relaxed)).sum()
+    }
+
     /// Everything in Prometheus' text exposition format, version 0.0.4.
     pub(crate) fn text(&self, gauges: &Gauges) -> String {
         let mut text = String::with_capacity(4096);

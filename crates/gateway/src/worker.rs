@@ -79,6 +79,8 @@ impl Worker {
             }
         }
         drop(listeners);
+        // A page that watches would hold up the end until its time is over.
+        self.door.feed().close();
         connections.close();
         if tokio::time::timeout(grace, connections.wait()).await.is_err() {
             tracing::warn!(connections = connections.len(), "cutting requests that did not end in time");

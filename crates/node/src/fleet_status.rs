@@ -91,6 +91,7 @@ fn row(other: &Other) -> Value {
         "ollama_url": null,
         "ollama": models(&other.backends, summary.map_or(0, |summary| summary.in_flight)),
         "backends": servers.unwrap_or_default(),
+        "requests_queued": summary.map(|summary| summary.queued),
     });
     extend(&mut row, hardware(summary.and_then(|summary| summary.machine.as_ref())));
     row

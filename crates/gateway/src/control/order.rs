@@ -9,6 +9,7 @@ use axum::response::IntoResponse;
 use serde::de::DeserializeOwned;
 
 use super::{Shared, error};
+use crate::dashboard::is_same;
 use crate::door::Door;
 use crate::fleet::{Change, ChangeError};
 
@@ -44,10 +45,10 @@ pub(super) fn permitted<T: DeserializeOwned>(
 ) -> Result<(Arc<Door>, T), Box<Response<Body>>> {
     let refused = |status, text: &str| Err(Box::new(error(status, text)));
     let Some(door) = door.upgrade() else { return refused(StatusCode::SERVICE_UNAVAILABLE, "shutting down") };
-    if !has_token(headers, door.settings().token()) {
+    if !may_change(&door, headers) {
         return refused(
             StatusCode::UNAUTHORIZED,
-            "this changes something, so it needs `Authorization: Bearer` with the content of control.token in Herd's data directory",
+            "this changes something, so it needs `Authorization: Bearer` with the content of control.token in Herd's data directory; a browser is signed in by `herd dashboard`",
         );
     }
     match serde_json::from_slice(if body.is_empty() { b"{}" } else { body }) {
@@ -67,12 +68,33 @@ pub(super) fn refusal(why: &ChangeError) -> Response<Body> {
     error(status, &why.to_string())
 }
 
-/// Whether the control token was sent. Takes as long for a token that is nearly right as for any other.
-fn has_token(headers: &HeaderMap, token: &str) -> bool {
-    let sent = headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().split_at_checked(7));
-    let Some((scheme, sent)) = sent else { return false };
-    let differs = sent.iter().zip(token.as_bytes()).fold(0, |differs, (a, b)| differs | (a ^ b));
-    scheme.eq_ignore_ascii_case(b"bearer ") && !token.is_empty() && sent.len() == token.len() && differs == 0
+/// The door, for whoever has the control token itself. The body must be an empty object, or nothing.
+pub(crate) fn owner(State(door): Shared, headers: &HeaderMap, body: &[u8]) -> Result<Arc<Door>, Box<Response<Body>>> {
+    let refused = |status, text: &str| Err(Box::new(error(status, text)));
+    let Some(door) = door.upgrade() else { return refused(StatusCode::SERVICE_UNAVAILABLE, "shutting down") };
+    if !bearer(headers).is_some_and(|token| is_same(door.settings().token(), token)) {
+        return refused(
+            StatusCode::UNAUTHORIZED,
+            "this needs `Authorization: Bearer` with the content of control.token in Herd's data directory",
+        );
+    }
+    match body {
+        b"" | b"{}" => Ok(door),
+        _ => refused(StatusCode::BAD_REQUEST, "the body is not {}"),
+    }
+}
+
+/// Whether the control token was sent, or that of a session of the dashboard.
+pub(crate) fn may_change(door: &Door, headers: &HeaderMap) -> bool {
+    bearer(headers).is_some_and(|token| {
+        is_same(door.settings().token(), token) || door.sessions().admits(token, door.clock().now())
+    })
+}
+
+/// The token that was sent.
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
 #[cfg(test)]
@@ -97,8 +119,9 @@ mod tests {
             if let Some(sent) = sent {
                 headers.insert(header::AUTHORIZATION, HeaderValue::from_static(sent));
             }
-            assert_eq!(has_token(&headers, "secret"), opens, "{sent:?}");
-            assert!(!has_token(&headers, ""), "{sent:?}");
+            let opened = |token| bearer(&headers).is_some_and(|sent| is_same(token, sent));
+            assert_eq!(opened("secret"), opens, "{sent:?}");
+            assert!(!opened(""), "{sent:?}");
         }
     }
 }
