@@ -49,6 +49,7 @@ impl Record {
                 api,
                 model: String::new(),
                 original_model: String::new(),
+                server: None,
                 backend: None,
                 candidates: Vec::new(),
                 outcome: Outcome::ClientDisconnected,
@@ -116,7 +117,7 @@ impl Record {
             && attempts.len() < ATTEMPTS_KEPT
         {
             let took_ms = ms(self.clock.now().since(self.attempt_began));
-            attempts.push(Attempt { backend, error: Some(error.to_owned()), took_ms });
+            attempts.push(Attempt { node: None, backend, error: Some(error.to_owned()), took_ms });
         }
     }
 
@@ -128,7 +129,7 @@ impl Record {
         }
         if let Some(backend) = self.trace.backend.clone() {
             let took_ms = ms(now.since(self.attempt_began));
-            self.trace.attempts.push(Attempt { backend, error: None, took_ms });
+            self.trace.attempts.push(Attempt { node: None, backend, error: None, took_ms });
         }
     }
 
@@ -172,6 +173,7 @@ impl Drop for Record {
         let empty = Trace {
             model: String::new(),
             original_model: String::new(),
+            server: None,
             backend: None,
             candidates: Vec::new(),
             attempts: Vec::new(),

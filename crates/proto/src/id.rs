@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// A backend's name on its node: `ollama`, `llama-server`, `vllm-2`, or what the owner called it.
 ///
 /// Cheap to clone. Stable while the backend keeps its address.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct BackendId(Arc<str>);
 
 impl BackendId {

@@ -20,7 +20,7 @@ pub use id::{BackendId, RequestId};
 pub use name::ModelName;
 pub use node::{Epoch, Incarnation, NodeId, NotANodeId, Priority, Role};
 pub use time::{Clock, Moment};
-pub use trace::{Attempt, Candidate, Outcome, Trace};
+pub use trace::{Attempt, Candidate, Outcome, Predicted, Server, Trace};
 pub use wish::KeepAlive;
 
 /// The version of this Herd, as shown to people and other nodes.

@@ -1,8 +1,10 @@
 //! The record of one request and of the decision about it. Never holds a prompt or an answer.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
-use crate::{Api, BackendId, RequestId};
+use crate::{Api, BackendId, NodeId, RequestId};
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -36,6 +38,9 @@ impl Outcome {
 /// One try at one backend.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Attempt {
+    /// The shown name of the node that was tried; `None`: the door's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<Arc<str>>,
     /// The backend that was tried.
     pub backend: BackendId,
     /// What went wrong; `None` for the try that was answered.
@@ -45,8 +50,14 @@ pub struct Attempt {
 }
 
 /// One backend that could have served a request, with what the decision saw.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+///
+/// The points are those of ollama-herd's seven signals: kept with each decision, and shown; they decide only where the
+/// owner wants that.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Candidate {
+    /// The shown name of its node; `None`: the door's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<Arc<str>>,
     /// The backend.
     pub backend: BackendId,
     /// Requests it was working on.
@@ -55,17 +66,72 @@ pub struct Candidate {
     pub slots: u32,
     /// Whether the model was in memory.
     pub loaded: bool,
-    /// The documented points for loadedness: 50 loaded, 10 on disk.
+    /// Points for loadedness: 50 loaded, 30 recently unloaded, 10 on disk.
     pub thermal: f64,
-    /// The documented points for the queue: six less for each request, at most thirty less.
+    /// Points for the memory that it has: 0 to 20.
+    #[serde(default)]
+    pub memory_fit: f64,
+    /// Points for the queue: six less for each request, at most thirty less.
     pub queue_depth: f64,
+    /// Points for the wait: one less for each ten seconds, at most 25 less.
+    #[serde(default)]
+    pub wait_time: f64,
+    /// Points for how the machine's size suits the model's: 0 to 15.
+    #[serde(default)]
+    pub role_affinity: f64,
+    /// Points for how likely the machine stays available: 0 to 10.
+    #[serde(default)]
+    pub availability_trend: f64,
+    /// Points for how the prompt fits the context that is loaded: -15 to 15.
+    #[serde(default)]
+    pub context_fit: f64,
+    /// When the answer was predicted to be complete there, part by part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predicted: Option<Predicted>,
 }
 
 impl Candidate {
     /// The sum of the points.
     pub fn total(&self) -> f64 {
-        self.thermal + self.queue_depth
+        self.thermal
+            + self.memory_fit
+            + self.queue_depth
+            + self.wait_time
+            + self.role_affinity
+            + self.availability_trend
+            + self.context_fit
     }
+}
+
+/// The parts of a predicted completion, in milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Predicted {
+    /// Until the model is in memory.
+    pub load_ms: f64,
+    /// Until a slot is free.
+    pub queue_ms: f64,
+    /// Reading the prompt, less what is still known of the conversation.
+    pub prefill_ms: f64,
+    /// Writing the answer.
+    pub decode_ms: f64,
+    /// The way there and back.
+    pub link_ms: f64,
+}
+
+impl Predicted {
+    /// The sum of the parts.
+    pub fn total_ms(&self) -> f64 {
+        self.load_ms + self.queue_ms + self.prefill_ms + self.decode_ms + self.link_ms
+    }
+}
+
+/// Another node that served a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Its shown name.
+    pub name: Arc<str>,
+    /// Its identity.
+    pub id: NodeId,
 }
 
 /// One request from the moment it came in to the moment it ended.
@@ -81,6 +147,8 @@ pub struct Trace {
     pub model: String,
     /// The model that was asked for.
     pub original_model: String,
+    /// The node that served it last; `None`: the door's own.
+    pub server: Option<Server>,
     /// The backend that served it last; `None` when none was tried.
     pub backend: Option<BackendId>,
     /// What the decision saw, the chosen one first.

@@ -47,6 +47,7 @@ mod queue;
 mod queue_view;
 mod refusal;
 mod router;
+pub mod scheduler;
 mod settling;
 mod stand_in;
 mod standing;

@@ -201,6 +201,7 @@ impl Fleet {
             loaded: lane.is_loaded(),
             thermal: if lane.is_loaded() { 50.0 } else { 10.0 },
             queue_depth: -(6.0 * f64::from(lane.working)).min(30.0),
+            ..Candidate::default()
         }
     }
 

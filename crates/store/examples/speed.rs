@@ -67,6 +67,7 @@ fn trace(number: u64) -> Trace {
         loaded,
         thermal: if loaded { 50.0 } else { 10.0 },
         queue_depth: -6.0 * (number % 3) as f64,
+        ..Candidate::default()
     };
     Trace {
         request_id: RequestId::new(unix_ms(), number),
@@ -74,6 +75,7 @@ fn trace(number: u64) -> Trace {
         api: Api::ChatCompletions,
         model: format!("llama3.2:{}b", number % 7),
         original_model: format!("llama3.2:{}b", number % 7),
+        server: None,
         backend: Some(backend.clone()),
         candidates: vec![candidate("ollama", true), candidate("vllm", false)],
         outcome: Outcome::Completed,
@@ -90,7 +92,7 @@ fn trace(number: u64) -> Trace {
         context: Some(4096),
         context_verdict: Some("kept"),
         loaded_ms: None,
-        attempts: vec![Attempt { backend, error: None, took_ms: 94.0 }],
+        attempts: vec![Attempt { node: None, backend, error: None, took_ms: 94.0 }],
         fallback_used: false,
         client_ip: "127.0.0.1".to_owned(),
         error: None,

@@ -147,14 +147,16 @@ mod tests {
                 loaded: flag,
                 thermal: real,
                 queue_depth: other_real,
+                ..Candidate::default()
             };
-            let attempt = Attempt { backend: backend.clone(), error: flag.then(|| two.clone()), took_ms: real };
+            let attempt = Attempt { node: None, backend: backend.clone(), error: flag.then(|| two.clone()), took_ms: real };
             Trace {
                 request_id: RequestId::new(whole, other_whole),
                 unix_ms: whole,
                 api: Api::ALL[api],
                 model: one,
                 original_model: two.clone(),
+                server: None,
                 backend: flag.then_some(backend),
                 candidates: vec![candidate; count],
                 outcome: if flag { Outcome::Completed } else { Outcome::Incomplete },

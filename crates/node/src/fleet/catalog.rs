@@ -12,12 +12,14 @@ use http_body_util::{BodyExt as _, Empty, Full, Limited};
 use mesh::{Body, Mesh, NodeKey, Transport as _};
 use proto::wire::{Catalog, Entry, InMemory, MAX_BACKENDS, MAX_CATALOG, Shelf};
 use proto::{
-    Address, ApiSet, BackendId, BackendKind, BackendState, Capability, Health, Link, Loaded, Model, ModelName,
+    Address, Api, ApiSet, BackendId, BackendKind, BackendState, Capability, Health, Link, Loaded, Model, ModelName,
 };
 use sha2::{Digest as _, Sha256};
 
 /// Where the list is on the mesh.
 pub(crate) const PATH: &str = "/mesh/models";
+/// Slots of a model that another node is believed to have, at most.
+const MOST_SLOTS: u32 = 4096;
 /// How long another node may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -107,6 +109,10 @@ fn shelf(backend: &BackendState) -> Shelf {
         kind: backend.kind.as_str().to_owned(),
         version: backend.version.clone(),
         models: backend.models.iter().map(entry).collect(),
+        serves: Api::ALL.into_iter().filter(|api| backend.serves.has(*api)).map(|api| api.path().to_owned()).collect(),
+        slots: backend.slots,
+        most_loaded: backend.most_loaded,
+        any_name: backend.ignores_model_name,
     }
 }
 
@@ -142,10 +148,10 @@ pub(super) fn backend(shelf: Shelf) -> BackendState {
         version: shelf.version.map(|version| shown(&version, 64)),
         health: Health::Up,
         speaks: ApiSet::default(),
-        serves: ApiSet::default(),
-        slots: None,
-        most_loaded: None,
-        ignores_model_name: false,
+        serves: shelf.serves.iter().filter_map(|path| Api::at(path)).fold(ApiSet::NONE, ApiSet::with),
+        slots: shelf.slots.map(|slots| slots.clamp(1, MOST_SLOTS)),
+        most_loaded: shelf.most_loaded,
+        ignores_model_name: shelf.any_name,
         models,
     }
 }

@@ -54,6 +54,7 @@ impl Driver {
                     party.core.handle(Input::Heard(id(from)), now);
                     party.mesh.dial(hints(&places, me));
                 }
+                Ok(_) => party.core.handle(Input::Heard(id(from)), now),
                 // Of a newer version.
                 Err(NotAMessage::Unknown) => party.core.handle(Input::Heard(id(from)), now),
                 Err(error) => tracing::warn!(node = %id(from), %error, "a member sent a message that cannot be read"),

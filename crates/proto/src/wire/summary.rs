@@ -193,6 +193,18 @@ pub struct Shelf {
     /// Its models.
     #[cbor(n(3), default, decode_with = "list::<Ctx, Entry, MAX_MODELS>")]
     pub models: Vec<Entry>,
+    /// The paths of the calls that it can be used for.
+    #[cbor(n(4), default, decode_with = "list::<Ctx, String, 64>")]
+    pub serves: Vec<String>,
+    /// Requests per model that it works on at once, where known.
+    #[n(5)]
+    pub slots: Option<u32>,
+    /// Models that it holds in memory at once, where known.
+    #[n(6)]
+    pub most_loaded: Option<u32>,
+    /// Whether its one model answers to every name.
+    #[cbor(n(7), default)]
+    pub any_name: bool,
 }
 
 /// One model.

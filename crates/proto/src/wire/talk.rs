@@ -4,6 +4,7 @@ use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Decoder, Encode, Encoder};
 
 use super::bounds::{list, text};
+use super::placing::{Ask, Beat, Ended, Refused, Speeds, Ticket, Withdrawn, Work};
 use super::{MAX_MESSAGE, Message, NotAMessage};
 use crate::NodeId;
 
@@ -20,7 +21,7 @@ pub const MAX_ADDRESSES: usize = 8;
 const LONGEST_ADDRESS: usize = 64;
 
 /// Any message on the control connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Envelope {
     /// For the core that settles who lives and who leads.
     Membership(Message),
@@ -28,6 +29,22 @@ pub enum Envelope {
     Roster(Roster),
     /// Where members may be found.
     Addresses(Addresses),
+    /// A request wants a place.
+    Ask(Ask),
+    /// A request has a place.
+    Ticket(Ticket),
+    /// A request gets no place.
+    Refused(Refused),
+    /// Requests wait.
+    Beat(Beat),
+    /// Requests want no place any more.
+    Withdrawn(Withdrawn),
+    /// A request is over.
+    Ended(Ended),
+    /// What the sender's backends work on.
+    Work(Work),
+    /// How fast the sender's models are.
+    Speeds(Speeds),
 }
 
 /// Which roster the sender has, and perhaps some or all of its statements.
@@ -74,6 +91,14 @@ pub struct Address(#[cbor(n(0), decode_with = "text::<Ctx, LONGEST_ADDRESS>")] p
 // Numbers on the wire: never given to anything else, nor to what `Message` is.
 const ROSTER: u64 = 16;
 const ADDRESSES: u64 = 17;
+const ASK: u64 = 32;
+const TICKET: u64 = 33;
+const REFUSED: u64 = 34;
+const BEAT: u64 = 35;
+const WITHDRAWN: u64 = 36;
+const ENDED: u64 = 37;
+const WORK: u64 = 38;
+const SPEEDS: u64 = 39;
 
 impl Envelope {
     /// The message as bytes: a map whose one key is the kind.
@@ -83,6 +108,14 @@ impl Envelope {
             Envelope::Membership(message) => return message.encode(),
             Envelope::Roster(roster) => e.map(1).and_then(|e| e.u64(ROSTER)?.encode(roster)?.ok()),
             Envelope::Addresses(addresses) => e.map(1).and_then(|e| e.u64(ADDRESSES)?.encode(addresses)?.ok()),
+            Envelope::Ask(it) => e.map(1).and_then(|e| e.u64(ASK)?.encode(it)?.ok()),
+            Envelope::Ticket(it) => e.map(1).and_then(|e| e.u64(TICKET)?.encode(it)?.ok()),
+            Envelope::Refused(it) => e.map(1).and_then(|e| e.u64(REFUSED)?.encode(it)?.ok()),
+            Envelope::Beat(it) => e.map(1).and_then(|e| e.u64(BEAT)?.encode(it)?.ok()),
+            Envelope::Withdrawn(it) => e.map(1).and_then(|e| e.u64(WITHDRAWN)?.encode(it)?.ok()),
+            Envelope::Ended(it) => e.map(1).and_then(|e| e.u64(ENDED)?.encode(it)?.ok()),
+            Envelope::Work(it) => e.map(1).and_then(|e| e.u64(WORK)?.encode(it)?.ok()),
+            Envelope::Speeds(it) => e.map(1).and_then(|e| e.u64(SPEEDS)?.encode(it)?.ok()),
         };
         written.expect("writing to memory cannot fail");
         e.into_writer()
@@ -102,6 +135,14 @@ impl Envelope {
             match d.u64()? {
                 ROSTER => return Ok(Envelope::Roster(d.decode()?)),
                 ADDRESSES => return Ok(Envelope::Addresses(d.decode()?)),
+                ASK => return Ok(Envelope::Ask(d.decode()?)),
+                TICKET => return Ok(Envelope::Ticket(d.decode()?)),
+                REFUSED => return Ok(Envelope::Refused(d.decode()?)),
+                BEAT => return Ok(Envelope::Beat(d.decode()?)),
+                WITHDRAWN => return Ok(Envelope::Withdrawn(d.decode()?)),
+                ENDED => return Ok(Envelope::Ended(d.decode()?)),
+                WORK => return Ok(Envelope::Work(d.decode()?)),
+                SPEEDS => return Ok(Envelope::Speeds(d.decode()?)),
                 _ => d.skip()?,
             }
         }

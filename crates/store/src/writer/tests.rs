@@ -77,6 +77,7 @@ fn trace(number: u64, unix_ms: u64) -> Trace {
         api: Api::OllamaChat,
         model: "tiny".to_owned(),
         original_model: "tiny".to_owned(),
+        server: None,
         backend: Some(BackendId::new("ollama")),
         candidates: Vec::new(),
         outcome: Outcome::Completed,

@@ -67,6 +67,7 @@ pub(crate) fn chat(number: u64, ago_ms: u64) -> Trace {
         api: Api::ChatCompletions,
         model: "tiny:1b".to_owned(),
         original_model: "tiny:1b".to_owned(),
+        server: None,
         backend: Some(backend.clone()),
         candidates: vec![candidate("ollama", 50.0, -6.0), candidate("vllm", 10.0, 0.0)],
         outcome: Outcome::Completed,
@@ -83,7 +84,7 @@ pub(crate) fn chat(number: u64, ago_ms: u64) -> Trace {
         context: Some(4096),
         context_verdict: Some("kept"),
         loaded_ms: Some(1500.0),
-        attempts: vec![Attempt { backend, error: None, took_ms: 20.5 }],
+        attempts: vec![Attempt { node: None, backend, error: None, took_ms: 20.5 }],
         fallback_used: false,
         client_ip: "127.0.0.1".to_owned(),
         error: None,
@@ -101,8 +102,8 @@ pub(crate) fn retried(number: u64, ago_ms: u64) -> Trace {
     let (vllm, ollama) = (BackendId::new("vllm"), BackendId::new("ollama"));
     Trace {
         attempts: vec![
-            Attempt { backend: vllm, error: Some("status 503".to_owned()), took_ms: 2.0 },
-            Attempt { backend: ollama, error: None, took_ms: 18.0 },
+            Attempt { node: None, backend: vllm, error: Some("status 503".to_owned()), took_ms: 2.0 },
+            Attempt { node: None, backend: ollama, error: None, took_ms: 18.0 },
         ],
         ..chat(number, ago_ms)
     }
@@ -117,7 +118,7 @@ pub(crate) fn failed(number: u64, ago_ms: u64) -> Trace {
         ttft_ms: None,
         prompt_tokens: None,
         completion_tokens: None,
-        attempts: vec![Attempt { backend: ollama, error: Some("connection refused".to_owned()), took_ms: 1.0 }],
+        attempts: vec![Attempt { node: None, backend: ollama, error: Some("connection refused".to_owned()), took_ms: 1.0 }],
         error: Some("connection refused".to_owned()),
         finish_reason: None,
         ..chat(number, ago_ms)
@@ -144,5 +145,6 @@ fn candidate(backend: &str, thermal: f64, queue_depth: f64) -> Candidate {
         loaded: thermal > 10.0,
         thermal,
         queue_depth,
+        ..Candidate::default()
     }
 }
