@@ -50,6 +50,8 @@ impl Record {
                 model: String::new(),
                 original_model: String::new(),
                 server: None,
+                prefill_ms: None,
+                decode_ms: None,
                 backend: None,
                 candidates: Vec::new(),
                 outcome: Outcome::ClientDisconnected,
@@ -145,11 +147,13 @@ impl Record {
 
     /// Adds what the answer said about itself.
     pub(crate) fn answered(&mut self, end: &mut End) {
-        let Stats { prompt_tokens, completion_tokens, finish_reason, total_ns, eval_ns, .. } =
+        let Stats { prompt_tokens, completion_tokens, finish_reason, total_ns, eval_ns, prompt_eval_ns, .. } =
             std::mem::take(&mut end.stats);
         self.trace.prompt_tokens = prompt_tokens;
         self.trace.completion_tokens = completion_tokens;
         self.trace.finish_reason = finish_reason;
+        self.trace.prefill_ms = prompt_eval_ns.map(|ns| ns as f64 / 1e6);
+        self.trace.decode_ms = eval_ns.map(|ns| ns as f64 / 1e6);
         // A whole answer comes at once; how long the first token took is what the generation did not.
         if let (None, Some(total), Some(eval)) = (self.trace.ttft_ms, total_ns, eval_ns) {
             self.trace.ttft_ms = Some(self.trace.queued_ms + total.saturating_sub(eval) as f64 / 1e6);
@@ -178,6 +182,7 @@ impl Drop for Record {
             candidates: Vec::new(),
             attempts: Vec::new(),
             client_ip: String::new(),
+            client_key: None,
             error: None,
             finish_reason: None,
             app: None,

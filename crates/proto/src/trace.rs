@@ -149,6 +149,10 @@ pub struct Trace {
     pub original_model: String,
     /// The node that served it last; `None`: the door's own.
     pub server: Option<Server>,
+    /// How long the backend read the prompt, in milliseconds, where it says so.
+    pub prefill_ms: Option<f64>,
+    /// How long it wrote the answer, in milliseconds, where it says so.
+    pub decode_ms: Option<f64>,
     /// The backend that served it last; `None` when none was tried.
     pub backend: Option<BackendId>,
     /// What the decision saw, the chosen one first.

@@ -246,6 +246,8 @@ pub struct TraceView {
     pub excluded_nodes: Vec<String>,
     /// The client's address.
     pub client_ip: String,
+    /// The name of the key that the client showed, where it needed one.
+    pub client_key: Option<String>,
     /// The client's dialect.
     pub original_format: String,
     /// What went wrong.

@@ -76,6 +76,8 @@ fn trace(number: u64) -> Trace {
         model: format!("llama3.2:{}b", number % 7),
         original_model: format!("llama3.2:{}b", number % 7),
         server: None,
+        prefill_ms: None,
+        decode_ms: None,
         backend: Some(backend.clone()),
         candidates: vec![candidate("ollama", true), candidate("vllm", false)],
         outcome: Outcome::Completed,

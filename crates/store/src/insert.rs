@@ -10,9 +10,9 @@ const TRACE: &str = "INSERT INTO request_traces (
     prompt_tokens, completion_tokens, retry_count, fallback_used, excluded_nodes, client_ip, original_format,
     error_message, timestamp, tags, finish_reason, estimated_tokens, node_key, backend, path, kind, http_status,
     queued_ms, app, candidates, attempts, unretriable, request_bytes, response_bytes,
-    context, context_verdict, loaded_ms, session
+    context, context_verdict, loaded_ms, session, key_id
 ) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23,
-    ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37)";
+    ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37, ?38)";
 
 const OBSERVATION: &str = "INSERT INTO latency_observations (
     node_id, model_name, latency_ms, tokens_generated, timestamp, prompt_tokens, completion_tokens, node_key, backend
@@ -101,6 +101,7 @@ fn one(
         trace.context_verdict,
         trace.loaded_ms.map(row::measure),
         trace.session.map(|session| format!("{session:016x}")),
+        trace.client_key.as_deref().map(row::name),
     ])?;
     if trace.outcome == Outcome::Completed && trace.api.needs_slot() {
         observation_row.execute(params![
@@ -149,7 +150,8 @@ mod tests {
                 queue_depth: other_real,
                 ..Candidate::default()
             };
-            let attempt = Attempt { node: None, backend: backend.clone(), error: flag.then(|| two.clone()), took_ms: real };
+            let attempt =
+                Attempt { node: None, backend: backend.clone(), error: flag.then(|| two.clone()), took_ms: real };
             Trace {
                 request_id: RequestId::new(whole, other_whole),
                 unix_ms: whole,
@@ -157,6 +159,8 @@ mod tests {
                 model: one,
                 original_model: two.clone(),
                 server: None,
+                prefill_ms: None,
+                decode_ms: None,
                 backend: flag.then_some(backend),
                 candidates: vec![candidate; count],
                 outcome: if flag { Outcome::Completed } else { Outcome::Incomplete },
@@ -176,6 +180,7 @@ mod tests {
                 attempts: vec![attempt; count],
                 fallback_used: flag,
                 client_ip: three.clone(),
+                client_key: Some(three.clone()),
                 error: Some(four.clone()),
                 finish_reason: Some(three.clone()),
                 app: Some(four),

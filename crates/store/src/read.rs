@@ -37,7 +37,7 @@ const COLUMNS: &str = "request_id, model, original_model, node_id, score, scores
     time_to_first_token_ms, prompt_tokens, completion_tokens, retry_count, fallback_used, excluded_nodes, client_ip,
     original_format, error_message, timestamp, tags, finish_reason, estimated_tokens, backend, path, http_status,
     queued_ms, app, candidates, attempts, unretriable, request_bytes, response_bytes,
-    context, context_verdict, loaded_ms, session";
+    context, context_verdict, loaded_ms, session, key_id";
 
 pub(crate) fn traces(connection: &Connection, limit: usize) -> Result<Vec<TraceView>, ReadError> {
     let mut statement = connection
@@ -118,6 +118,7 @@ fn trace(cells: &Cells<'_>) -> TraceView {
         fallback_used: cells.count(12).unwrap_or(0) != 0,
         excluded_nodes: cells.list(13),
         client_ip: cells.text(14).unwrap_or_default(),
+        client_key: cells.text(35),
         original_format: cells.text(15).unwrap_or_default(),
         error_message: cells.text(16),
         timestamp: cells.real(17).unwrap_or(0.0),

@@ -78,6 +78,8 @@ fn trace(number: u64, unix_ms: u64) -> Trace {
         model: "tiny".to_owned(),
         original_model: "tiny".to_owned(),
         server: None,
+        prefill_ms: None,
+        decode_ms: None,
         backend: Some(BackendId::new("ollama")),
         candidates: Vec::new(),
         outcome: Outcome::Completed,

@@ -33,6 +33,7 @@ fn a_row_says_what_the_trace_said() {
             fallback_used: false,
             excluded_nodes: vec!["vllm".to_owned()],
             client_ip: "127.0.0.1".to_owned(),
+            client_key: Some("nas".to_owned()),
             original_format: "openai".to_owned(),
             error_message: None,
             timestamp: (NOW_MS - 1500) as f64 / 1000.0,
