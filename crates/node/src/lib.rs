@@ -1,6 +1,7 @@
 //! Runs one machine: owns every thread and task, feeds the decisions, drives the hands.
 //!
-//! [`run`] is all that a face calls. It ends when the process is told to stop, after what was running has ended.
+//! [`run`] is all that a headless face calls: it ends when the process is told to stop, after what was running has ended.
+//! A face with other things to do calls [`start`], and stops the node by its handle.
 
 mod backends;
 mod bind;
@@ -16,9 +17,11 @@ pub mod logging;
 mod placing;
 mod refusal;
 mod run;
+mod running;
 pub mod settings;
 mod tasks;
 mod views;
 
 pub use run::run;
+pub use running::{Running, start};
 pub use tasks::Tasks;

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::fleet::{self, Driver, Facts, Papers};
 use crate::placing::Placer;
+use crate::running::Orders;
 use crate::settings::{ContextProtection, Settings};
 use crate::tasks::Tasks;
 use crate::{backends, bind, clock, files, loads, logging, views};
@@ -54,11 +55,21 @@ pub(crate) struct Node {
     pub(crate) me: std::sync::Weak<Node>,
 }
 
-/// Runs this machine's node until it is told to stop. Blocks; makes its own threads and waits for all of them.
+/// Runs this machine's node until it is told to stop by a signal. Blocks; makes its own threads and waits for all of them.
 ///
 /// # Errors
 /// The data directory or the port cannot be had, or a setting names no place. Each error says what to do.
 pub fn run(settings: Settings, warnings: Vec<String>) -> anyhow::Result<()> {
+    run_until(settings, warnings, Orders::signals(), |_| {})
+}
+
+/// As [`run`], until `orders` tell to stop; `listens` is told where, once it does.
+pub(crate) fn run_until(
+    settings: Settings,
+    warnings: Vec<String>,
+    orders: Orders,
+    listens: impl FnOnce(&[String]),
+) -> anyhow::Result<()> {
     let clock = clock::clock();
     files::make_dir(&settings.data_dir)?;
     let papers = Papers::open(&settings.data_dir, clock.unix_ms() / 1000);
@@ -86,7 +97,7 @@ pub fn run(settings: Settings, warnings: Vec<String>) -> anyhow::Result<()> {
         .context("starting the thread of the store")?;
     let runtime = runtime().context("starting the node's runtime")?;
     let start = Start { settings, warnings, clock, store: store.clone(), listeners, token, open_files, papers };
-    let ended = runtime.block_on(serve(start));
+    let ended = runtime.block_on(serve(start, orders, listens));
     store.close();
     drop(store);
     if writer.join().is_err() {
@@ -108,7 +119,7 @@ struct Start {
     papers: Papers,
 }
 
-async fn serve(start: Start) -> anyhow::Result<()> {
+async fn serve(start: Start, mut stops: Orders, listens: impl FnOnce(&[String])) -> anyhow::Result<()> {
     let Start { settings, warnings, clock, store, listeners, token, open_files, papers } = start;
     let seed = files::seed();
     let instance = format!("{:016x}", files::seed());
@@ -219,8 +230,9 @@ async fn serve(start: Start) -> anyhow::Result<()> {
     watch.first_look().await;
     let workers = start_workers(&door, listeners, cores, &stopping)?;
     tracing::info!(addresses = node.listening.join(", "), node = node.settings.node_name, "listening");
+    listens(&node.listening);
 
-    told_to_stop().await?;
+    stops.told_to_stop().await?;
     tracing::info!("stopping: no new requests, what is running may finish (again to stop at once)");
     stopping.cancel();
     placer.drain();
@@ -233,7 +245,7 @@ async fn serve(start: Start) -> anyhow::Result<()> {
     });
     tokio::select! {
         _ = all_ended => {}
-        again = told_to_stop() => {
+        again = stops.told_to_stop() => {
             again?;
             tracing::warn!("stopping at once");
         }
@@ -302,23 +314,6 @@ async fn notice_sleep(watch: Handle, fleet: fleet::Handle, stop: CancellationTok
             fleet.slept();
         }
     }
-}
-
-#[cfg(unix)]
-async fn told_to_stop() -> anyhow::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
-}
-
-#[cfg(not(unix))]
-async fn told_to_stop() -> anyhow::Result<()> {
-    tokio::signal::ctrl_c().await.context("listening for Ctrl-C")
 }
 
 /// Takes as many file descriptors as the system lets this user have: each stream needs two. Tells how many.
