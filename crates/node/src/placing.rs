@@ -102,6 +102,8 @@ impl Placer {
             excluded: ask.excluded,
             streams: ask.streams,
             waited_since: ask.arrived,
+            most_ahead: None,
+            issuer: None,
         };
         state.router.handle(Input::Arrive(key, ask), now);
         while let Some(output) = state.router.poll_output() {

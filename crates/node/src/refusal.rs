@@ -62,6 +62,20 @@ pub(crate) fn failure(refusal: &Refusal, api: Api, requested: &str) -> Failure {
             format!("all {tried} inference servers that could serve this failed"),
             Duration::from_secs(2),
         ),
+        Refusal::Occupied => retry(
+            Cause::Busy,
+            "server busy, please try again.  maximum pending requests exceeded".to_owned(),
+            Duration::from_secs(1),
+        ),
+        Refusal::OutOfReach { model, why, retry_after } => retry(
+            Cause::Unavailable,
+            format!("no machine that has model '{model}' can take this request: {}", why.join(", ")),
+            *retry_after,
+        ),
+        Refusal::Unfit { model, why } => Failure::new(
+            Cause::Unsupported,
+            format!("no machine that has model '{model}' may serve this request: {}", why.join(", ")),
+        ),
         Refusal::Draining => {
             retry(Cause::Unavailable, "Herd is stopping on this machine".to_owned(), Duration::from_secs(5))
         }
@@ -86,6 +100,9 @@ mod tests {
             (Refusal::LoadFailed { model: "m".to_owned(), reason: "x".to_owned(), retry_after: second }, 503, true),
             (Refusal::Exhausted { tried: 2 }, 502, true),
             (Refusal::Draining, 503, true),
+            (Refusal::Occupied, 503, true),
+            (Refusal::OutOfReach { model: "m".to_owned(), why: vec![], retry_after: second }, 503, true),
+            (Refusal::Unfit { model: "m".to_owned(), why: vec!["a is too small".to_owned()] }, 501, false),
         ] {
             let failure = failure(&refusal, Api::OllamaChat, "m");
             assert_eq!(failure.status(), status, "{refusal:?}");

@@ -86,6 +86,8 @@ fn ask(models: Vec<ModelName>, app: &Arc<str>, now: Moment) -> Ask {
         excluded: vec![],
         streams: true,
         waited_since: now,
+        most_ahead: None,
+        issuer: None,
     }
 }
 

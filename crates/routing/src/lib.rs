@@ -26,6 +26,8 @@
 //!     excluded: vec![],
 //!     streams: true,
 //!     waited_since: now,
+//!     most_ahead: None,
+//!     issuer: None,
 //! };
 //! router.handle(Input::Arrive(1, ask), now);
 //! assert!(matches!(router.poll_output(), Some(Output::Refuse(1, Refusal::NoBackend))));
@@ -54,6 +56,7 @@ mod standing;
 mod tokens;
 mod views;
 mod words;
+mod work;
 
 pub use job::{Job, JobFault, JobId, Why, Wish, Wished};
 pub use queue_view::{LaneState, QueueView, WaitReason};

@@ -42,6 +42,11 @@ impl Seen {
         };
     }
 
+    /// The longest that is remembered.
+    pub(crate) fn longest(&self) -> Option<Duration> {
+        (!self.last.is_empty()).then_some(self.longest)
+    }
+
     /// First content that takes longer is overdue.
     pub(crate) fn bound(&self) -> Duration {
         self.longest.saturating_mul(STRETCH).max(LEAST)

@@ -3,15 +3,16 @@
 //! Requests for one model form a domain; in it, equal wants form a line. Of a domain, the app with the least served
 //! work goes next (start-time fair queueing: an app that comes anew starts where the last one served started, so that
 //! nobody saves up turns). Of several domains, the request that waited longest goes next; they hardly ever compete.
+//! The caller may put some wants before others; that counts more than fairness, and less than age.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use proto::{KeepAlive, ModelName, Moment};
+use proto::{ModelName, Moment};
 
-use crate::standing::{Standing, WaitsAt, Want};
-use crate::{Key, Refusal};
+use crate::Refusal;
+use crate::standing::{Standing, WaitsAt};
 
 /// A request older than this has every second turn of its domain, so that nobody starves and bursts still let others in.
 const AGED: Duration = Duration::from_secs(30);
@@ -24,32 +25,53 @@ const IDLE_APPS: usize = 64;
 
 pub(crate) type App = Option<Arc<str>>;
 
+/// What decides who can serve a request.
+pub(crate) trait Wanted: Ord {
+    /// The model that it is queued under; `None`: it is not queued at all.
+    fn domain(&self) -> Option<&ModelName>;
+    /// Whether it went before, and was charged for then.
+    fn is_retry(&self) -> bool;
+}
+
 /// A request that waits.
 #[derive(Debug)]
-pub(crate) struct Waiting {
-    pub(crate) want: Arc<Want>,
+pub(crate) struct Waiting<W, X> {
+    pub(crate) want: Arc<W>,
     pub(crate) app: App,
     pub(crate) estimated_tokens: u64,
     pub(crate) waited_since: Moment,
     pub(crate) enqueued: Moment,
-    pub(crate) keep_alive: Option<KeepAlive>,
+    /// What else is known of it.
+    pub(crate) with: X,
 }
 
-/// All requests that wait. Its bound is kept by the router.
-#[derive(Debug, Default)]
-pub(crate) struct Queue {
-    waiting: BTreeMap<Key, (Waiting, u64)>,
-    domains: BTreeMap<ModelName, Domain>,
+/// All requests that wait. Its bound is kept by its owner.
+#[derive(Debug)]
+pub(crate) struct Queue<K, W, X> {
+    waiting: BTreeMap<K, (Waiting<W, X>, u64)>,
+    domains: BTreeMap<ModelName, Domain<K, W>>,
     next_turn: u64,
 }
 
-#[derive(Debug, Default)]
-struct Domain {
-    lines: BTreeMap<Arc<Want>, Line>,
+impl<K, W, X> Default for Queue<K, W, X> {
+    fn default() -> Queue<K, W, X> {
+        Queue { waiting: BTreeMap::new(), domains: BTreeMap::new(), next_turn: 0 }
+    }
+}
+
+#[derive(Debug)]
+struct Domain<K, W> {
+    lines: BTreeMap<Arc<W>, Line<K>>,
     accounts: BTreeMap<App, Account>,
     /// The account of the app served last, before it was charged.
     floor: u64,
     fair_turn: bool,
+}
+
+impl<K, W> Default for Domain<K, W> {
+    fn default() -> Domain<K, W> {
+        Domain { lines: BTreeMap::new(), accounts: BTreeMap::new(), floor: 0, fair_turn: false }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -59,11 +81,11 @@ struct Account {
 }
 
 /// Oldest first, for each app.
-type Turns = BTreeMap<(Moment, u64), (Key, Moment)>;
+type Turns<K> = BTreeMap<(Moment, u64), (K, Moment)>;
 
 #[derive(Debug)]
-struct Line {
-    apps: BTreeMap<App, Turns>,
+struct Line<K> {
+    apps: BTreeMap<App, Turns<K>>,
     /// Since when no backend is well enough to wait for without limit.
     stranded: Option<Moment>,
     /// No request's patience began earlier.
@@ -72,13 +94,22 @@ struct Line {
 
 /// Who goes next, or would.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Head {
+struct Head<K> {
+    rank: u8,
     served: u64,
     turn: (Moment, u64),
-    key: Key,
+    key: K,
 }
 
-impl Queue {
+/// Whose turn it is.
+#[derive(Clone, Debug)]
+pub(crate) struct Next<K> {
+    pub(crate) key: K,
+    domain: ModelName,
+    by_age: bool,
+}
+
+impl<K: Ord + Copy, W: Wanted, X> Queue<K, W, X> {
     pub(crate) fn len(&self) -> usize {
         self.waiting.len()
     }
@@ -87,22 +118,40 @@ impl Queue {
         self.waiting.is_empty()
     }
 
-    pub(crate) fn contains(&self, key: Key) -> bool {
+    pub(crate) fn contains(&self, key: K) -> bool {
         self.waiting.contains_key(&key)
     }
 
-    pub(crate) fn keys(&self) -> impl Iterator<Item = Key> {
+    pub(crate) fn get(&self, key: K) -> Option<&Waiting<W, X>> {
+        self.waiting.get(&key).map(|(request, _)| request)
+    }
+
+    pub(crate) fn keys(&self) -> impl Iterator<Item = K> {
         self.waiting.keys().copied()
     }
 
     /// What each waiting request wants, and how many want it.
-    pub(crate) fn wants(&self) -> impl Iterator<Item = (&Want, usize)> {
+    pub(crate) fn wants(&self) -> impl Iterator<Item = (&W, usize)> {
         let lines = self.domains.values().flat_map(|domain| &domain.lines);
         lines.map(|(want, line)| (&**want, line.len()))
     }
 
-    pub(crate) fn push(&mut self, key: Key, request: Waiting) {
-        let Some(name) = request.want.models.first() else { return };
+    /// What each waiting request wants, with those that want it.
+    pub(crate) fn lines(&self) -> impl Iterator<Item = (&W, impl Iterator<Item = &Waiting<W, X>>)> {
+        let lines = self.domains.values().flat_map(|domain| &domain.lines);
+        lines.map(|(want, line)| {
+            let keys = line.apps.values().flat_map(BTreeMap::values).map(|(key, _)| key);
+            (&**want, keys.filter_map(|key| self.get(*key)))
+        })
+    }
+
+    /// How many wait under `name`.
+    pub(crate) fn waiting_under(&self, name: &ModelName) -> usize {
+        self.domains.get(name).map_or(0, |domain| domain.lines.values().map(Line::len).sum())
+    }
+
+    pub(crate) fn push(&mut self, key: K, request: Waiting<W, X>) {
+        let Some(name) = request.want.domain() else { return };
         let turn = self.next_turn;
         self.next_turn += 1;
         let domain = self.domains.entry(name.clone()).or_default();
@@ -124,9 +173,9 @@ impl Queue {
     }
 
     /// Takes `key` out, whether it is served or gives up.
-    pub(crate) fn remove(&mut self, key: Key) -> Option<Waiting> {
+    pub(crate) fn remove(&mut self, key: K) -> Option<Waiting<W, X>> {
         let (request, turn) = self.waiting.remove(&key)?;
-        let name = request.want.models.first()?;
+        let name = request.want.domain()?;
         let domain = self.domains.get_mut(name)?;
         if let Some(account) = domain.accounts.get_mut(&request.app) {
             account.waiting -= 1;
@@ -151,16 +200,28 @@ impl Queue {
     }
 
     /// Takes the request out whose turn it is among those with room, and charges its app.
-    pub(crate) fn next(&mut self, now: Moment, has_room: impl Fn(&Want) -> bool) -> Option<(Key, Waiting)> {
-        let mut next: Option<(Head, bool, &ModelName)> = None;
+    pub(crate) fn next(&mut self, now: Moment, has_room: impl Fn(&W) -> bool) -> Option<(K, Waiting<W, X>)> {
+        let next = self.turn(now, |want| has_room(want).then_some(0), |_| false)?;
+        self.take(next)
+    }
+
+    /// Whose turn it is among those whose want has a `rank`, less before more, leaving out those that were `passed` over.
+    pub(crate) fn turn(
+        &self,
+        now: Moment,
+        rank: impl Fn(&W) -> Option<u8>,
+        passed: impl Fn(&K) -> bool,
+    ) -> Option<Next<K>> {
+        let mut next: Option<(Head<K>, bool, &ModelName)> = None;
         for (name, domain) in &self.domains {
-            let mut oldest: Option<Head> = None;
-            let mut fairest: Option<Head> = None;
-            for (_, line) in domain.lines.iter().filter(|(want, _)| has_room(want)) {
+            let mut oldest: Option<Head<K>> = None;
+            let mut fairest: Option<Head<K>> = None;
+            for (want, line) in &domain.lines {
+                let Some(rank) = rank(want) else { continue };
                 for (app, turns) in &line.apps {
-                    let Some((&turn, &(key, _))) = turns.first_key_value() else { continue };
+                    let Some((&turn, &(key, _))) = turns.iter().find(|(_, (key, _))| !passed(key)) else { continue };
                     let served = domain.accounts.get(app).map_or(0, |account| account.served);
-                    let head = Head { served, turn, key };
+                    let head = Head { rank, served, turn, key };
                     fairest = Some(fairest.map_or(head, |best| best.min(head)));
                     oldest = oldest.filter(|best| best.turn < turn).or(Some(head));
                 }
@@ -173,18 +234,21 @@ impl Queue {
                 next = Some((head, aged.is_some() && !domain.fair_turn, name));
             }
         }
-        let (head, by_age, name) = next?;
-        let domain = self.domains.get_mut(&name.clone())?;
-        domain.fair_turn = by_age;
-        let (request, _) = self.waiting.get(&head.key)?;
+        next.map(|(head, by_age, name)| Next { key: head.key, domain: name.clone(), by_age })
+    }
+
+    /// Takes out whose turn it is, and charges its app.
+    pub(crate) fn take(&mut self, next: Next<K>) -> Option<(K, Waiting<W, X>)> {
+        let domain = self.domains.get_mut(&next.domain)?;
+        domain.fair_turn = next.by_age;
+        let (request, _) = self.waiting.get(&next.key)?;
         if let Some(account) = domain.accounts.get_mut(&request.app) {
             domain.floor = domain.floor.max(account.served);
-            // A retry was charged for when it went the first time.
-            if request.want.excluded.is_empty() {
+            if !request.want.is_retry() {
                 account.served += BASE_COST + request.estimated_tokens.min(MOST_COST);
             }
         }
-        self.remove(head.key).map(|request| (head.key, request))
+        self.remove(next.key).map(|request| (next.key, request))
     }
 
     /// Looks how each line stands, and tells `waits` of each that waits for a backend whose loads are ours.
@@ -192,9 +256,9 @@ impl Queue {
         &mut self,
         now: Moment,
         queue_wait: Duration,
-        standing: impl Fn(&Want) -> Standing,
-        mut waits: impl FnMut(&Want, WaitsAt, usize),
-    ) -> Looked {
+        standing: impl Fn(&W) -> Standing,
+        mut waits: impl FnMut(&W, WaitsAt, usize),
+    ) -> Looked<K> {
         let mut looked = Looked::default();
         for (want, line) in self.domains.values_mut().flat_map(|domain| &mut domain.lines) {
             let again = match standing(want) {
@@ -227,22 +291,28 @@ impl Queue {
 }
 
 /// What came of a look at all lines.
-#[derive(Debug, Default)]
-pub(crate) struct Looked {
+#[derive(Debug)]
+pub(crate) struct Looked<K> {
     /// Whose patience is at its end.
-    pub(crate) impatient: Vec<Key>,
-    pub(crate) refused: Vec<(Key, Refusal)>,
+    pub(crate) impatient: Vec<K>,
+    pub(crate) refused: Vec<(K, Refusal)>,
     /// When to look again.
     pub(crate) wake: Option<Moment>,
 }
 
-impl Line {
+impl<K> Default for Looked<K> {
+    fn default() -> Looked<K> {
+        Looked { impatient: Vec::new(), refused: Vec::new(), wake: None }
+    }
+}
+
+impl<K: Copy> Line<K> {
     fn len(&self) -> usize {
         self.apps.values().map(BTreeMap::len).sum()
     }
 
     /// No backend is well: whoever has no patience left goes to `lost`.
-    fn strand(&mut self, now: Moment, queue_wait: Duration, lost: &mut Vec<Key>) {
+    fn strand(&mut self, now: Moment, queue_wait: Duration, lost: &mut Vec<K>) {
         let stranded = *self.stranded.get_or_insert_with(|| {
             self.patience_from = now;
             now
@@ -268,10 +338,12 @@ mod tests {
     use proto::Api;
 
     use super::*;
+    use crate::Key;
+    use crate::standing::Want;
 
     #[test]
     fn apps_that_came_and_went_are_forgotten() {
-        let mut queue = Queue::default();
+        let mut queue: Queue<Key, Want, ()> = Queue::default();
         let want = Arc::new(Want {
             models: vec![ModelName::new("m")],
             api: Api::OllamaChat,
@@ -279,12 +351,12 @@ mod tests {
             allowance: None,
             need: crate::context::Need::default(),
         });
-        let push = |queue: &mut Queue, key: Key| {
+        let push = |queue: &mut Queue<Key, Want, ()>, key: Key| {
             let app = Some(format!("app {key}").into());
             let (want, waited_since) = (Arc::clone(&want), Moment::default());
             queue.push(
                 key,
-                Waiting { want, app, estimated_tokens: key, waited_since, enqueued: waited_since, keep_alive: None },
+                Waiting { want, app, estimated_tokens: key, waited_since, enqueued: waited_since, with: () },
             );
         };
         push(&mut queue, 0);

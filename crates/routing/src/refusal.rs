@@ -62,6 +62,28 @@ pub enum Refusal {
         /// Backends that were tried.
         tried: usize,
     },
+    /// It would have had to wait, and was not to ([`crate::Ask::most_ahead`]). No fault of anybody's: ask again.
+    #[error("there is no room for it at the moment")]
+    Occupied,
+    /// Machines have the model, but none of them could be reached and would take the request within the time that
+    /// requests wait for that.
+    #[error("no machine that has model `{model}` can take it: {}", .why.join(", "))]
+    OutOfReach {
+        /// The first of the models that any machine has.
+        model: String,
+        /// Each machine and what keeps it, in words: `anna is offline`. At most eight.
+        why: Vec<String>,
+        /// When to try again; at least a second.
+        retry_after: Duration,
+    },
+    /// Machines have the model, but none of them may or can ever serve this request.
+    #[error("no machine that has model `{model}` may serve this request: {}", .why.join(", "))]
+    Unfit {
+        /// The first of the models that any machine has.
+        model: String,
+        /// Each machine and what forbids it, in words. At most eight.
+        why: Vec<String>,
+    },
     /// This node is about to stop.
     #[error("this node is stopping and takes no new requests")]
     Draining,

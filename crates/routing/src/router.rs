@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use proto::{BackendState, KeepAlive, ModelName, Moment};
+use proto::{BackendState, KeepAlive, ModelName, Moment, NodeId};
 
 use crate::breaker::Pass;
 use crate::context::Need;
@@ -11,7 +11,7 @@ use crate::fleet::{Fleet, Place, is_embedding};
 use crate::pace::Pace;
 use crate::patience::{Patience, allowance};
 use crate::queue::{Queue, Waiting};
-use crate::standing::{Choice, Room, Standing, Want};
+use crate::standing::{Choice, Room, Standing, WaitsAt, Want};
 use crate::tokens::{Estimate, Tokens};
 use crate::{Ask, Ending, Grant, Input, JobId, Key, Output, Refusal, Settings, Verdict};
 
@@ -23,7 +23,7 @@ pub struct Router {
     pub(crate) settings: Settings,
     pub(crate) fleet: Fleet,
     pub(crate) running: BTreeMap<Key, Running>,
-    pub(crate) queue: Queue,
+    pub(crate) queue: Queue<Key, Want, Extra>,
     pub(crate) outputs: VecDeque<Output>,
     pace: Pace,
     tokens: Tokens,
@@ -44,6 +44,15 @@ pub struct Router {
     pub(crate) last_job: JobId,
     /// When something was last handled.
     pub(crate) now: Moment,
+    /// Moves when what is worked on may have changed.
+    pub(crate) work_changes: u64,
+}
+
+/// What else is known of a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Extra {
+    pub(crate) keep_alive: Option<KeepAlive>,
+    pub(crate) issuer: Option<NodeId>,
 }
 
 /// A granted request.
@@ -51,6 +60,7 @@ pub struct Router {
 pub(crate) struct Running {
     pub(crate) want: Arc<Want>,
     pub(crate) place: Place,
+    pub(crate) issuer: Option<NodeId>,
     serial: u64,
     /// `None`: it needs no slot, and says nothing about the backend.
     pass: Option<Pass>,
@@ -61,6 +71,12 @@ pub(crate) struct Running {
     is_watched: bool,
     pub(crate) has_content: bool,
     pub(crate) is_told_to_move: bool,
+}
+
+impl Running {
+    pub(crate) fn holds_slot(&self) -> bool {
+        self.pass.is_some()
+    }
 }
 
 impl Router {
@@ -85,12 +101,14 @@ impl Router {
             loads_wake: None,
             last_job: 0,
             now: Moment::default(),
+            work_changes: 0,
         }
     }
 
     /// Takes in that `input` happened at `now`.
     pub fn handle(&mut self, input: Input, now: Moment) {
         self.now = now;
+        let is_work = !matches!(input, Input::Counted { .. } | Input::Timed { .. } | Input::FirstContent(_));
         match input {
             Input::Arrive(key, ask) => self.arrive(key, ask, now),
             Input::Leave(key) => self.leave(key, now),
@@ -105,9 +123,17 @@ impl Router {
             Input::Counted { model, text_bytes, media, prompt_tokens, completion_tokens } => {
                 self.tokens.counted(&model, text_bytes, media, prompt_tokens, completion_tokens);
             }
+            Input::Timed { backend, model, prompt_tokens, prefill, completion_tokens, decode } => {
+                let lanes = self.fleet.backends.iter_mut().filter(|known| known.state.id == backend);
+                if let Some(lane) = lanes.flat_map(|known| &mut known.lanes).find(|lane| lane.has(&model)) {
+                    lane.turn.rates.timed(prompt_tokens, prefill, completion_tokens, decode);
+                }
+            }
             Input::Drain => self.drain(),
         }
+        let before = self.outputs.len();
         self.settle(now);
+        self.work_changes += u64::from(is_work || self.outputs.len() != before);
     }
 
     /// When [`Router::handle_timeout`] must be called at the latest; `None`: time alone changes nothing.
@@ -118,7 +144,9 @@ impl Router {
     /// Takes in that it is `now`. Calling it too early does no harm.
     pub fn handle_timeout(&mut self, now: Moment) {
         self.now = now;
+        let before = self.outputs.len();
         self.settle(now);
+        self.work_changes += u64::from(self.outputs.len() != before);
     }
 
     /// The next thing to do, oldest first.
@@ -139,7 +167,8 @@ impl Router {
             return self.refuse(key, Refusal::Draining);
         }
         let Ask { api, models, app, text_bytes, media, max_tokens, context_wanted, cuts, .. } = ask;
-        let Ask { keep_alive, excluded, streams, waited_since, .. } = ask;
+        let Ask { keep_alive, excluded, streams, waited_since, most_ahead, issuer, .. } = ask;
+        let with = Extra { keep_alive, issuer };
         if !excluded.is_empty() {
             self.has_freed |= self.patience.resume();
         }
@@ -158,17 +187,32 @@ impl Router {
             Standing::Refused(refusal) => self.refuse(key, refusal),
             // Nobody is overtaken: who waits and could go now has gone in `settle`, unless only time has passed.
             Standing::Free { model, places } if self.queue.is_empty() => {
-                self.grant(key, want, model, places, (now, keep_alive), now);
+                self.grant(key, want, model, places, (now, with), now);
             }
             _ => {
-                self.queue.push(key, Waiting { want, app, estimated_tokens, waited_since, enqueued: now, keep_alive });
+                self.queue.push(key, Waiting { want, app, estimated_tokens, waited_since, enqueued: now, with });
                 self.grant_waiting(now);
+                if most_ahead.is_some_and(|most| self.is_occupied(key, most, now)) {
+                    self.queue.remove(key);
+                    return self.refuse(key, Refusal::Occupied);
+                }
                 if self.queue.len() > self.settings.queue_size && self.queue.remove(key).is_some() {
                     let waiting = self.queue.len();
                     self.refuse(key, Refusal::QueueFull { waiting, retry_after: self.pace.time_for(waiting) });
                 }
             }
         }
+    }
+
+    /// Whether request `key` waits for something else than a load, behind `most` others or more.
+    fn is_occupied(&self, key: Key, most: u32, now: Moment) -> bool {
+        let Some(request) = self.queue.get(key) else { return false };
+        let waits_for_load = matches!(
+            self.fleet.standing(&request.want, None, now),
+            Standing::Busy { at: Some(WaitsAt { load: Some(_), .. }), .. }
+        );
+        let ahead = request.want.models.first().map_or(0, |name| self.queue.waiting_under(name)).saturating_sub(1);
+        !waits_for_load && ahead >= most as usize
     }
 
     fn leave(&mut self, key: Key, now: Moment) {
@@ -284,7 +328,7 @@ impl Router {
         want: Arc<Want>,
         model: usize,
         mut places: Vec<Choice>,
-        (enqueued, keep_alive): (Moment, Option<KeepAlive>),
+        (enqueued, with): (Moment, Extra),
         now: Moment,
     ) {
         let Some(first) = places.first().copied() else { return };
@@ -309,7 +353,7 @@ impl Router {
             backend.working += 1;
             lane.embedding += u32::from(is_embedding(want.api));
             lane.turn.used = now;
-            if let Some(wish) = keep_alive.filter(|_| backend.loads.is_some()) {
+            if let Some(wish) = with.keep_alive.filter(|_| backend.loads.is_some()) {
                 lane.turn.wishes.keep_alive(wish);
                 self.loads_are_active = true;
             }
@@ -332,6 +376,7 @@ impl Router {
         let running = Running {
             want,
             place,
+            issuer: with.issuer,
             serial,
             pass,
             granted: now,

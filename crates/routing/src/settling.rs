@@ -61,7 +61,7 @@ impl Router {
             let has_room = |want: &Want| matches!(self.fleet.standing(want, None, now), Standing::Free { .. });
             let Some((key, request)) = self.queue.next(now, has_room) else { return };
             let Standing::Free { model, places } = self.fleet.standing(&request.want, None, now) else { return };
-            self.grant(key, request.want, model, places, (request.enqueued, request.keep_alive), now);
+            self.grant(key, request.want, model, places, (request.enqueued, request.with), now);
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::breaker::Admission;
 use crate::context::Need;
 use crate::fleet::{Backend, Fleet, Place};
 use crate::lane::{Lane, LaneFit};
+use crate::queue::Wanted;
 use crate::{Refusal, Verdict};
 
 /// What decides who can serve a request; requests with equal wants wait in one line.
@@ -21,6 +22,16 @@ pub(crate) struct Want {
     pub(crate) allowance: Option<Duration>,
     /// The context that it needs.
     pub(crate) need: Need,
+}
+
+impl Wanted for Want {
+    fn domain(&self) -> Option<&ModelName> {
+        self.models.first()
+    }
+
+    fn is_retry(&self) -> bool {
+        !self.excluded.is_empty()
+    }
 }
 
 /// How a request stands.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use proto::{Api, BackendId, BackendState, Candidate, KeepAlive, ModelName, Moment};
+use proto::{Api, BackendId, BackendState, Candidate, KeepAlive, ModelName, Moment, NodeId};
 
 use crate::Refusal;
 use crate::job::{Job, JobFault, JobId, Wish};
@@ -59,6 +59,11 @@ pub struct Ask {
     pub streams: bool,
     /// When the request came in; a retry keeps the moment of its first attempt.
     pub waited_since: Moment,
+    /// Requests that may wait before it for a slot: where it would have to wait behind as many, it is refused at once
+    /// ([`Refusal::Occupied`]). A load of its model is waited for all the same. `None`: it waits whatever there is.
+    pub most_ahead: Option<u32>,
+    /// The node that placed it here; only told on ([`crate::Router::work`]).
+    pub issuer: Option<NodeId>,
 }
 
 /// Something that happened.
@@ -94,6 +99,21 @@ pub enum Input {
         prompt_tokens: u64,
         /// Tokens of the answer, where it came to its own end.
         completion_tokens: Option<u64>,
+    },
+    /// A backend told how long parts of an answered request took. Unknown names are ignored.
+    Timed {
+        /// The backend.
+        backend: BackendId,
+        /// The model that served it.
+        model: ModelName,
+        /// Tokens of the prompt.
+        prompt_tokens: u64,
+        /// How long reading the prompt took.
+        prefill: Option<Duration>,
+        /// Tokens of the answer.
+        completion_tokens: u64,
+        /// How long writing the answer took.
+        decode: Option<Duration>,
     },
     /// Memory that models may use, as it is now.
     Memory {

@@ -18,6 +18,37 @@ impl Mean {
     }
 }
 
+/// Shorter prompts and answers tell more about everything else than about the model's speed.
+const LEAST_TOKENS: u64 = 24;
+/// Nothing reads or writes faster than so many tokens in a second.
+const FASTEST: f64 = 1e6;
+
+/// Tokens in a second.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Rates {
+    pub(crate) prefill: Option<f64>,
+    pub(crate) decode: Option<f64>,
+}
+
+impl Rates {
+    pub(crate) fn timed(&mut self, prompt: u64, prefill: Option<Duration>, answer: u64, decode: Option<Duration>) {
+        if let Some(rate) = rate(prompt, prefill) {
+            // Prompts that were mostly in a cache look far too fast: a higher rate is believed slowly.
+            let old = self.prefill.unwrap_or(rate);
+            self.prefill = Some(old + (rate - old) * if rate > old { 0.05 } else { 0.5 });
+        }
+        if let Some(rate) = rate(answer, decode) {
+            let old = self.decode.unwrap_or(rate);
+            self.decode = Some(old + (rate - old) * 0.3);
+        }
+    }
+}
+
+fn rate(tokens: u64, took: Option<Duration>) -> Option<f64> {
+    let secs = took.filter(|took| tokens >= LEAST_TOKENS && !took.is_zero())?.as_secs_f64();
+    Some((tokens as f64 / secs).min(FASTEST))
+}
+
 /// Contexts of one model of which it is remembered how long loads took.
 const REMEMBERED: usize = 4;
 /// A guess for a model of unknown size.
@@ -45,6 +76,11 @@ impl Times {
         self.seen.push(entry);
     }
 
+    /// How long the last loads took; `None`: none was seen.
+    pub(crate) fn learnt(&self) -> Option<Duration> {
+        self.seen.last().and_then(|seen| seen.1.get())
+    }
+
     /// How long a load with `context` will probably take, of a model with so many bytes in memory.
     pub(crate) fn likely(&self, context: Option<u64>, bytes: Option<u64>) -> Duration {
         let same = self.seen.iter().find(|seen| seen.0 == context);
@@ -60,6 +96,23 @@ impl Times {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rates_are_what_was_seen_and_caches_hardly_count() {
+        let ms = Duration::from_millis;
+        let mut rates = Rates::default();
+        rates.timed(10, Some(ms(1)), 5, Some(ms(1)));
+        rates.timed(1000, Some(Duration::ZERO), 1000, None);
+        assert_eq!((rates.prefill, rates.decode), (None, None));
+        rates.timed(1000, Some(ms(1000)), 100, Some(ms(2000)));
+        assert_eq!((rates.prefill, rates.decode), (Some(1000.0), Some(50.0)));
+        rates.timed(1000, Some(ms(20)), 100, Some(ms(1000)));
+        assert_eq!((rates.prefill, rates.decode), (Some(3450.0), Some(65.0)));
+        rates.timed(1000, Some(ms(1000)), 1, Some(ms(1000)));
+        assert_eq!(rates.prefill, Some(2225.0));
+        rates.timed(u64::MAX, Some(Duration::from_nanos(1)), u64::MAX, Some(Duration::from_nanos(1)));
+        assert!(rates.decode.is_some_and(|rate| rate < FASTEST));
+    }
 
     #[test]
     fn loads_take_as_long_as_they_took() {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proto::Moment;
 
-use super::times::{Mean, Times};
+use super::times::{Mean, Rates, Times};
 use super::wishes::Wishes;
 use crate::lane::InMemory;
 use crate::memory::Sizes;
@@ -74,6 +74,8 @@ pub(crate) struct Turn {
     pub(crate) answers: Mean,
     pub(crate) last_load: Option<LastLoad>,
     pub(crate) wishes: Wishes,
+    /// How fast it reads and writes.
+    pub(crate) rates: Rates,
 }
 
 #[derive(Clone, Copy, Debug)]
