@@ -16,8 +16,8 @@ use crate::fleet::{Ending, Slot};
 use crate::pulse::{Nature, Pulse};
 use crate::record::Record;
 use crate::reply::CutOff;
+use crate::source::Source;
 use crate::stored::Keeping;
-use crate::upstream::Inflow;
 use crate::worker::Worker;
 
 /// Time between heartbeats while nothing else can be said.
@@ -32,7 +32,7 @@ pub(crate) struct Flow {
     backend: Arc<BackendState>,
     api: Api,
     streamed: bool,
-    inflow: Inflow,
+    inflow: Source,
     watch: StreamWatch,
     /// Set where the backend speaks another dialect than the client.
     translator: Option<Box<AnswerTranslator>>,
@@ -49,7 +49,7 @@ impl Flow {
         backend: Arc<BackendState>,
         api: Api,
         streamed: bool,
-        inflow: Inflow,
+        inflow: Source,
         watch: StreamWatch,
         translator: Option<Box<AnswerTranslator>>,
         keeping: Option<Box<Keeping>>,
@@ -179,9 +179,13 @@ impl Answer {
         let State::Flow { flow, mut record, .. } = std::mem::replace(&mut self.state, State::Last(None, None)) else {
             return false;
         };
-        let Flow { worker, backend, api, streamed, inflow, mut watch, translator, keeping, slot, .. } = *flow;
+        let Flow { worker, backend, api, streamed, mut inflow, mut watch, translator, keeping, slot, .. } = *flow;
         let mut end = watch.finish();
         record.answered(&mut end);
+        if let Some(facts) = inflow.take_facts() {
+            facts.tell(record.trace_mut());
+        }
+        let is_here = record.trace().server.is_none();
         let ended = match translator {
             Some(translator) => {
                 let is_silent_end = backend.kind == BackendKind::Ollama && !end.complete && !end.repeats;
@@ -214,7 +218,10 @@ impl Answer {
             Ended::Told(said) => (said, Some(held(Vec::new(), false)).filter(|held| !held.is_empty())),
             Ended::Badly { how, end } => {
                 let text = match how {
-                    Broke::Off(how) => format!("the inference server `{}` {how}", backend.id),
+                    Broke::Off(how) => match &record.trace().server {
+                        Some(server) => format!("the machine `{}` {how}", server.name),
+                        None => format!("the inference server `{}` {how}", backend.id),
+                    },
                     Broke::Said(text) => text,
                 };
                 let last = streamed.then(|| {
@@ -226,7 +233,9 @@ impl Answer {
             }
         };
         slot.finish(Ending::Broke);
-        worker.door().fleet().suspect(&backend.id);
+        if is_here {
+            worker.door().fleet().suspect(&backend.id);
+        }
         record.end(Outcome::Incomplete, 200, Some(text));
         record.trace_mut().response_bytes += last.as_ref().map_or(0, |last| last.len() as u64);
         let must_cut = last.is_none() && !streamed;

@@ -3,6 +3,7 @@
 mod change;
 mod members;
 mod order;
+mod share;
 
 use std::sync::{Arc, Weak};
 
@@ -72,6 +73,7 @@ pub(crate) fn router(door: Weak<Door>) -> axum::Router {
         )
         .merge(change::routes())
         .merge(members::routes())
+        .merge(share::routes())
         .merge(dashboard::routes())
         .route("/metrics", get(metrics))
         .route("/openapi.json", get(|| async { ([(header::CONTENT_TYPE, "application/json")], OPENAPI) }))
@@ -143,6 +145,7 @@ mod tests {
             include_str!("control.rs"),
             include_str!("control/change.rs"),
             include_str!("control/members.rs"),
+            include_str!("control/share.rs"),
             include_str!("dashboard.rs"),
         ]
         .concat();

@@ -4,6 +4,7 @@
 //! the slot back and reports the trace, each by a `Drop`.
 
 mod attempt;
+mod beside;
 mod facts;
 mod request;
 
@@ -14,12 +15,12 @@ use dialect::{Cause, Failure, Scan};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, StatusCode, request as parts};
 use hyper::body::Incoming;
-use proto::{Api, BackendId, Dialect, KeepAlive, ModelName, Outcome};
+use proto::{Api, BackendId, Dialect, KeepAlive, ModelName, NodeId, Outcome};
 
 use crate::answer::Flow;
 use crate::body::{self, Received};
 use crate::budget::Permit;
-use crate::fleet::{Ask, Placing};
+use crate::fleet::{Ask, Guest, Placing};
 use crate::headers;
 use crate::inflate::Coding;
 use crate::record::Record;
@@ -27,7 +28,8 @@ use crate::reply;
 use crate::stored::{self, Keeping};
 use crate::worker::Worker;
 use attempt::Attempted;
-use facts::{app, facts, session, tags};
+pub(crate) use attempt::{Wait, cause, first_content, is_stream, retry_after};
+use facts::{app, facts, is_batch, session, tags};
 
 /// Bytes of the longest model name that is looked for: ids of some servers are file paths. A longer one is refused, for it
 /// would go into headers, which many clients take 8 KiB of.
@@ -47,6 +49,14 @@ pub(crate) struct Exchange {
     /// The requested model, then the fallbacks, as the client wrote them.
     asked: Vec<String>,
     models: Vec<ModelName>,
+    /// The only machine that was asked for (`model@machine`).
+    only: Option<NodeId>,
+    /// Set where another node's door has sent it, with the one of the models that is meant and how old it was then.
+    guest: Option<Guest>,
+    pinned: Option<usize>,
+    age: std::time::Duration,
+    failed: Failed,
+    is_batch: bool,
     /// What the body says, and where.
     pub(crate) scan: Scan,
     keep_alive: Option<KeepAlive>,
@@ -63,6 +73,14 @@ enum Payload {
     Kept(Bytes, #[allow(dead_code, reason = "given back when dropped")] Option<Permit>),
     /// The beginning and what is still to come, until they are sent.
     Flowing(Option<(Bytes, Incoming)>, #[allow(dead_code, reason = "given back when dropped")] Option<Permit>),
+}
+
+/// Where a request has failed.
+#[derive(Default)]
+struct Failed {
+    backends: Vec<BackendId>,
+    nodes: Vec<NodeId>,
+    tries: usize,
 }
 
 /// An answer whose first content is there.
@@ -83,18 +101,30 @@ pub(crate) struct Refused {
     /// The same in words, for a stream that has begun already.
     pub(crate) failure: Failure,
     pub(crate) record: Box<Record>,
+    /// Whether there is no room for a guest: no attempt was made.
+    pub(crate) is_bounce: bool,
+    /// Whether every node would answer so.
+    pub(crate) is_final: bool,
 }
 
 /// An error answer in the making.
-struct Wrong {
-    status: StatusCode,
-    headers: HeaderMap,
-    body: Option<Bytes>,
-    failure: Failure,
+pub(crate) struct Wrong {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Option<Bytes>,
+    pub(crate) failure: Failure,
+}
+
+/// What an error answer means for whoever could ask elsewhere.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Meaning {
+    Bounce,
+    Again,
+    Final,
 }
 
 impl Wrong {
-    fn ours(failure: Failure) -> Wrong {
+    pub(crate) fn ours(failure: Failure) -> Wrong {
         let status = StatusCode::from_u16(failure.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         Wrong { status, headers: HeaderMap::new(), body: None, failure }
     }
@@ -148,6 +178,8 @@ impl Exchange {
             },
             _ => None,
         };
+        let only = door.fleet().at_machine(&name).map(|(bare, node)| (bare.to_owned(), node));
+        let (name, only) = only.map_or((name, None), |(bare, node)| (bare, Some(node)));
         let mut asked = vec![name];
         // Anthropic's own names mean "the best there is" here; whoever has a model of that name gets it.
         if api.dialect() == Dialect::Anthropic && is_anthropics(&asked[0]) {
@@ -160,7 +192,7 @@ impl Exchange {
         }
         let app = app(&parts.headers);
         let trace = record.trace_mut();
-        trace.original_model = asked[0].clone();
+        trace.original_model = scan.model.as_ref().map_or_else(|| asked[0].clone(), |text| text.text.clone());
         trace.model = asked[0].clone();
         trace.estimated_tokens = scan.text_bytes / 4 + scan.max_tokens.unwrap_or(ANSWER_TOKENS);
         trace.text_bytes = scan.text_bytes;
@@ -170,6 +202,7 @@ impl Exchange {
         let session = session(&parts.headers, &scan);
         record.trace_mut().session = session;
         let models = asked.iter().map(|name| ModelName::new(name)).collect();
+        let is_batch = is_batch(&parts.headers);
         Ok(Exchange {
             worker,
             api,
@@ -179,6 +212,12 @@ impl Exchange {
             payload,
             models,
             asked,
+            only,
+            guest: None,
+            pinned: None,
+            age: std::time::Duration::ZERO,
+            failed: Failed::default(),
+            is_batch,
             keep_alive,
             streamed: scan.stream.unwrap_or(api.streams_by_default()),
             scan,
@@ -198,10 +237,30 @@ impl Exchange {
         &self.models
     }
 
-    fn ask(&self, failed: &[BackendId]) -> Ask {
+    /// The same request, sent here by another node's door; `age`: how old it was then, `model`: the one that is meant.
+    pub(crate) fn for_guest(mut self, guest: Guest, model: Option<String>, age: std::time::Duration) -> Exchange {
+        self.guest = Some(guest);
+        self.pinned = model.filter(|model| model.len() <= LONGEST_MODEL).map(|model| {
+            let name = ModelName::new(&model);
+            self.models.iter().position(|known| *known == name).unwrap_or_else(|| {
+                // The door has a stand-in of its own.
+                self.asked.push(model);
+                self.models.push(name);
+                self.models.len() - 1
+            })
+        });
+        self.age = age;
+        self
+    }
+
+    fn ask(&self) -> Ask {
+        let models = match self.pinned {
+            Some(model) => vec![self.models[model].clone()],
+            None => self.models.clone(),
+        };
         Ask {
             api: self.api,
-            models: self.models.clone(),
+            models,
             app: self.app.clone(),
             estimated_tokens: self.record.trace().estimated_tokens,
             text_bytes: self.scan.text_bytes,
@@ -211,27 +270,37 @@ impl Exchange {
             cuts: self.api.dialect() == Dialect::Ollama && self.scan.truncate != Some(false),
             keep_alive: self.keep_alive,
             session: self.session,
-            excluded: failed.to_vec(),
+            excluded: self.failed.backends.clone(),
+            excluded_nodes: self.failed.nodes.clone(),
+            only: self.only,
+            now_only: false,
+            tools: self.scan.tools,
+            is_batch: self.is_batch,
+            guest: self.guest,
             streams: self.streamed,
             arrived: self.record.arrived(),
+            age: self.age,
         }
     }
 
     /// Places the request and tries it until there is content, or nothing more to try.
     pub(crate) async fn run(mut self) -> Result<Begun, Box<Refused>> {
         let mut last: Option<Wrong> = None;
-        let mut failed: Vec<BackendId> = Vec::new();
         loop {
-            let placed = match self.worker.door().fleet().place(self.ask(&failed)) {
+            let placed = match self.worker.door().fleet().place(self.ask()) {
                 Placing::Now(placed) => placed,
                 Placing::Later(placed) => placed.await,
             };
-            let ticket = match placed {
+            let mut ticket = match placed {
                 Ok(ticket) => ticket,
                 // What the last backend said tells more than that there is no other.
-                Err(failure) => return Err(self.refuse(last.unwrap_or_else(|| Wrong::ours(failure)))),
+                Err(no) => {
+                    let meaning = if no.is_bounce { Meaning::Bounce } else { Meaning::Again };
+                    return Err(self.refuse(last.unwrap_or_else(|| Wrong::ours(no.failure)), meaning));
+                }
             };
-            match self.attempt(ticket).await {
+            ticket.model = self.pinned.unwrap_or(ticket.model);
+            match self.attempt_beside(ticket).await {
                 Attempted::Begun(status, headers, first, flow) => {
                     return Ok(Begun {
                         status,
@@ -241,18 +310,23 @@ impl Exchange {
                         record: self.record,
                     });
                 }
-                Attempted::Final(wrong) => return Err(self.refuse(wrong)),
-                Attempted::Unreachable(wrong) => {
+                Attempted::Final(wrong) => return Err(self.refuse(wrong, Meaning::Final)),
+                Attempted::Bounced => {}
+                Attempted::Unreachable(wrong) if self.guest.is_none() => {
                     // The router rests it and bounds the wait; meanwhile its server may be starting again.
                     self.record.attempt_failed(&wrong.failure.message);
                 }
-                Attempted::Again(wrong) => {
+                Attempted::Again(wrong) | Attempted::Unreachable(wrong) => {
                     self.record.attempt_failed(&wrong.failure.message);
-                    failed.extend(self.record.trace().backend.clone());
-                    let tried_enough = failed.len() > self.worker.door().settings().max_retries as usize;
+                    self.failed.tries += 1;
+                    match &self.record.trace().server {
+                        Some(server) => self.failed.nodes.push(server.id),
+                        None => self.failed.backends.extend(self.record.trace().backend.clone()),
+                    }
+                    let tried_enough = self.failed.tries > self.worker.door().settings().max_retries as usize;
                     let sent_for_good = matches!(self.payload, Payload::Flowing(None, _));
                     if tried_enough || sent_for_good {
-                        return Err(self.refuse(wrong));
+                        return Err(self.refuse(wrong, Meaning::Again));
                     }
                     last = Some(wrong);
                 }
@@ -275,6 +349,9 @@ impl Exchange {
         if let Some(backend) = &trace.backend {
             answer.insert(headers::BACKEND, ready.backend(backend));
         }
+        if let Some(server) = &trace.server {
+            answer.insert(headers::NODE, headers::value(&server.name));
+        }
         let retries = trace.attempts.iter().filter(|attempt| attempt.error.is_some()).count();
         answer.insert(headers::RETRIES, headers::number(retries as i64));
         let score = trace.candidates.first().map_or(0.0, proto::Candidate::total);
@@ -288,11 +365,11 @@ impl Exchange {
 
     /// What looks at the answer, where it is to be stored or to say that it is not.
     fn keeping(&self, is_translated: bool, streamed: bool) -> Option<Box<Keeping>> {
-        let (Api::Responses, Payload::Kept(body, _)) = (self.api, &self.payload) else { return None };
+        let (Api::Responses, Payload::Kept(body, _), None) = (self.api, &self.payload, self.guest) else { return None };
         Keeping::new(self.worker.door().responses(), body, &self.scan.storing, is_translated, streamed)
     }
 
-    fn refuse(mut self, wrong: Wrong) -> Box<Refused> {
+    fn refuse(mut self, wrong: Wrong, meaning: Meaning) -> Box<Refused> {
         let Wrong { status, headers, body, failure } = wrong;
         let mut headers = self.answer_headers(headers);
         let dialect = self.api.dialect();
@@ -303,7 +380,15 @@ impl Exchange {
         reply::retry_after(&failure, &mut headers);
         let outcome = if self.record.trace().backend.is_none() { Outcome::Rejected } else { Outcome::Failed };
         self.record.end(outcome, status.as_u16(), Some(failure.message.clone()));
-        Box::new(Refused { status, headers, body, failure, record: self.record })
+        Box::new(Refused {
+            status,
+            headers,
+            body,
+            failure,
+            record: self.record,
+            is_bounce: meaning == Meaning::Bounce,
+            is_final: meaning == Meaning::Final,
+        })
     }
 }
 

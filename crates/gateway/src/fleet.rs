@@ -7,8 +7,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dialect::Failure;
-use proto::{Api, BackendId, BackendState, Candidate, KeepAlive, ModelName, Moment, Trace};
+use http::{Request, Response};
+use http_body_util::combinators::UnsyncBoxBody;
+use hyper::body::Incoming;
+use proto::{Api, BackendId, BackendState, Candidate, KeepAlive, ModelName, Moment, NodeId, Server, Trace};
 use tokio::sync::oneshot;
+
+use crate::share::ShareOrder;
 
 /// The node behind a door. Called on the request path: nothing here may block.
 pub trait Fleet: Send + Sync + 'static {
@@ -20,6 +25,24 @@ pub trait Fleet: Send + Sync + 'static {
     fn finish(&self, key: u64, ending: Ending);
     /// A request is over.
     fn report(&self, trace: Trace);
+    /// A request of another node's door is over; that door keeps its trace.
+    fn served(&self, _trace: Trace) {}
+    /// Whether requests of other nodes are taken just now, and otherwise why not.
+    fn takes_guests(&self) -> Result<(), String> {
+        Ok(())
+    }
+    /// The request of this ticket has produced its first content at another node.
+    fn ticket_begun(&self, _ticket: u64) {}
+    /// The request of this ticket is over. Called once for each ticket that has a number.
+    fn ticket_ended(&self, _ticket: u64, _ending: TicketEnding) {}
+    /// Sends a request to another node; the answer's head comes with its first content. Dropping it cancels it there.
+    fn send(&self, node: NodeId, _request: Request<AwayBody>) -> Sending {
+        Box::pin(std::future::ready(Err(format!("there is no way to {node}"))))
+    }
+    /// What is meant by `model@machine`, where that machine is in the fleet: the model's own name, and the machine.
+    fn at_machine<'a>(&self, _name: &'a str) -> Option<(&'a str, NodeId)> {
+        None
+    }
     /// A request to this backend failed in a way that asks for a look at it.
     fn suspect(&self, backend: &BackendId);
     /// The models of this backend may have changed.
@@ -68,12 +91,26 @@ pub struct Ask {
     pub keep_alive: Option<KeepAlive>,
     /// What the requests of one conversation have in common, where it can be told.
     pub session: Option<u64>,
-    /// Backends that have failed this request.
+    /// Backends of this node that have failed this request.
     pub excluded: Vec<BackendId>,
+    /// Other nodes that have.
+    pub excluded_nodes: Vec<NodeId>,
+    /// The only node that may serve it.
+    pub only: Option<NodeId>,
+    /// Whether it is refused where it would have to wait.
+    pub now_only: bool,
+    /// Whether it offers tools.
+    pub tools: bool,
+    /// Whether nobody waits for the answer.
+    pub is_batch: bool,
+    /// Set where another node's door has sent it here.
+    pub guest: Option<Guest>,
     /// Whether the answer is streamed.
     pub streams: bool,
-    /// When the request came in.
+    /// When the request came in here.
     pub arrived: Moment,
+    /// How old it was then: it came by another node's door.
+    pub age: Duration,
 }
 
 /// How tokens are counted without generating any.
@@ -87,17 +124,54 @@ pub enum Count {
     UnknownModel,
 }
 
+/// A request that another node's door has sent here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Guest {
+    /// Whose door.
+    pub from: NodeId,
+    /// Who placed it here.
+    pub issuer: NodeId,
+    /// Requests that may wait before it; where there are more, it is sent back.
+    pub ahead: u32,
+}
+
 /// The answer to an [`Ask`].
 pub enum Placing {
     /// Decided on the spot.
-    Now(Result<Ticket, Failure>),
+    Now(Result<Ticket, NoTicket>),
     /// The request waits. Dropping the future takes it out of the queue.
-    Later(Pin<Box<dyn Future<Output = Result<Ticket, Failure>> + Send>>),
+    Later(PlacingLater),
 }
+
+/// An answer on its way.
+pub type PlacingLater = Pin<Box<dyn Future<Output = Result<Ticket, NoTicket>> + Send>>;
+
+/// Why a request gets no place.
+#[derive(Clone, Debug)]
+pub struct NoTicket {
+    /// What its client is told.
+    pub failure: Failure,
+    /// Whether there is no room for a guest right now: its door asks again.
+    pub is_bounce: bool,
+}
+
+impl From<Failure> for NoTicket {
+    fn from(failure: Failure) -> NoTicket {
+        NoTicket { failure, is_bounce: false }
+    }
+}
+
+/// The body of a request to another node.
+pub type AwayBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+
+/// A request to another node, on its way. The error is for people.
+pub type Sending = Pin<Box<dyn Future<Output = Result<Response<Incoming>, String>> + Send>>;
 
 /// "Send it there."
 pub struct Ticket {
-    /// Where.
+    /// The other node that has the backend; `None`: this one.
+    pub server: Option<Server>,
+    /// Where. Of a backend of another node the address means nothing.
     pub backend: Arc<BackendState>,
     /// Which of [`Ask::models`] it is to serve.
     pub model: usize,
@@ -117,6 +191,12 @@ pub struct Ticket {
     pub slot: Slot,
     /// Fires when the attempt should be given up before its first content: the backend hangs and another could do it.
     pub moved: oneshot::Receiver<()>,
+    /// From sending it to its first content: where that takes longer, a second try elsewhere is worth it.
+    pub patience: Option<Duration>,
+    /// Requests that may be ahead of it at the other node.
+    pub ahead: u32,
+    /// Who placed it, where that was not the node's own router.
+    pub issuer: Option<NodeId>,
 }
 
 /// What became of the context that a request needs: the value of `X-Fleet-Context`.
@@ -148,34 +228,84 @@ impl Verdict {
 #[must_use = "the slot is freed as soon as this is dropped"]
 pub struct Slot {
     fleet: Arc<dyn Fleet>,
-    key: u64,
-    finished: bool,
+    /// The place at a backend of this node.
+    key: Option<u64>,
+    /// The ticket that it was placed by, where that has a number.
+    ticket: Option<u64>,
 }
 
 impl Slot {
     /// The slot that `fleet` knows as `key`.
     pub fn new(fleet: Arc<dyn Fleet>, key: u64) -> Slot {
-        Slot { fleet, key, finished: false }
+        Slot { fleet, key: Some(key), ticket: None }
+    }
+
+    /// The place at another node that `fleet` knows by this ticket.
+    pub fn away(fleet: Arc<dyn Fleet>, ticket: u64) -> Slot {
+        Slot { fleet, key: None, ticket: Some(ticket) }
+    }
+
+    /// The same slot, taken by this ticket.
+    #[must_use]
+    pub fn by(mut self, ticket: u64) -> Slot {
+        self.ticket = Some(ticket);
+        self
     }
 
     /// Tells that content has begun to flow.
     pub fn first_content(&self) {
-        self.fleet.first_content(self.key);
+        if let Some(key) = self.key {
+            self.fleet.first_content(key);
+        }
+        if let Some(ticket) = self.ticket {
+            self.fleet.ticket_begun(ticket);
+        }
     }
 
     /// Gives the slot back, saying how the attempt ended.
     pub fn finish(mut self, ending: Ending) {
-        self.finished = true;
-        self.fleet.finish(self.key, ending);
+        self.end(TicketEnding::Attempt(ending));
+    }
+
+    /// Gives the slot back before anything was tried: the node had no room.
+    pub fn bounced(mut self) {
+        self.end(TicketEnding::Bounced);
+    }
+
+    /// Gives the slot back because a second try elsewhere was faster.
+    pub fn too_slow(mut self) {
+        self.end(TicketEnding::TooSlow);
+    }
+
+    fn end(&mut self, ending: TicketEnding) {
+        if let Some(key) = self.key.take() {
+            let at_backend = match ending {
+                TicketEnding::Attempt(ending) => ending,
+                TicketEnding::Bounced | TicketEnding::TooSlow => Ending::ClientLeft,
+            };
+            self.fleet.finish(key, at_backend);
+        }
+        if let Some(ticket) = self.ticket.take() {
+            self.fleet.ticket_ended(ticket, ending);
+        }
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        if !self.finished {
-            self.fleet.finish(self.key, Ending::ClientLeft);
-        }
+        self.end(TicketEnding::Attempt(Ending::ClientLeft));
     }
+}
+
+/// How the request of a ticket ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TicketEnding {
+    /// As an attempt.
+    Attempt(Ending),
+    /// The node had no room.
+    Bounced,
+    /// A second try elsewhere was faster.
+    TooSlow,
 }
 
 /// How an attempt ended.
@@ -218,6 +348,8 @@ pub enum View {
     Devices,
     /// Who leads.
     Leader,
+    /// Whether this machine shares, and why.
+    Share,
     /// The last requests, newest first; at most this many.
     Traces(usize),
     /// One request, by its id or the beginning of it.
@@ -285,6 +417,8 @@ pub enum Change {
         /// The fleet's name; `None`: as before.
         name: Option<String>,
     },
+    /// Share this machine, or do not. Answers as [`View::Share`].
+    Share(ShareOrder),
 }
 
 /// What happens while a code is shown.

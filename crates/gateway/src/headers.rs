@@ -31,8 +31,27 @@ pub(crate) const IGNORED: HeaderName = HeaderName::from_static("x-fleet-ignored"
 pub(crate) const ESTIMATED: HeaderName = HeaderName::from_static("x-fleet-estimated");
 /// `X-Fleet-Instance`: by this a Herd knows its own door and keeps away from another's.
 pub(crate) const INSTANCE: HeaderName = HeaderName::from_static("x-fleet-instance");
+/// `X-Fleet-Priority`: `interactive` or `batch`.
+pub(crate) const PRIORITY: HeaderName = HeaderName::from_static("x-fleet-priority");
 /// `X-Herd-Tags`.
 pub(crate) const TAGS: HeaderName = HeaderName::from_static("x-herd-tags");
+
+/// What the names of headers begin with that nodes tell each other beside a request; no backend sees them.
+pub(crate) const BETWEEN_NODES: &str = "herd-";
+/// `herd-issuer`: who placed the request.
+pub(crate) const ISSUER: HeaderName = HeaderName::from_static("herd-issuer");
+/// `herd-ahead`: requests that may wait before it.
+pub(crate) const AHEAD: HeaderName = HeaderName::from_static("herd-ahead");
+/// `herd-age-ms`: how long ago it came in.
+pub(crate) const AGE: HeaderName = HeaderName::from_static("herd-age-ms");
+/// `herd-model`: which of the models that it names is meant.
+pub(crate) const MODEL: HeaderName = HeaderName::from_static("herd-model");
+/// `herd-request`: its id at the door, for the logs of both.
+pub(crate) const REQUEST: HeaderName = HeaderName::from_static("herd-request");
+/// `herd-verdict`: what an error means for the door: `again`, `final` or `bounce`.
+pub(crate) const VERDICT: HeaderName = HeaderName::from_static("herd-verdict");
+/// `herd-facts`: what the node knows of the answer, as JSON.
+pub(crate) const FACTS: HeaderName = HeaderName::from_static("herd-facts");
 
 /// Headers that belong to one connection (RFC 9110 section 7.6.1) or that the next one makes anew.
 const HOP_BY_HOP: [HeaderName; 8] = [
@@ -73,7 +92,11 @@ pub(crate) fn for_backend<'a>(
         !own_token.is_empty() && value.as_bytes().windows(own_token.len()).any(|window| window == own_token.as_bytes())
     };
     client.iter().filter(move |(name, value)| {
-        !NEVER.contains(name) && !HOP_BY_HOP.contains(name) && !is_named(name) && !has_token(value)
+        !name.as_str().starts_with(BETWEEN_NODES)
+            && !NEVER.contains(name)
+            && !HOP_BY_HOP.contains(name)
+            && !is_named(name)
+            && !has_token(value)
     })
 }
 
@@ -94,6 +117,35 @@ pub(crate) fn value(text: &str) -> HeaderValue {
         false => HeaderValue::from_str(&text.chars().map(|c| if is_plain(c) { c } else { '?' }).collect::<String>()),
     };
     plain.unwrap_or(HeaderValue::from_static("?"))
+}
+
+/// Any text as a header value: bytes other than letters, digits and `-._:/` as `%` and two digits.
+pub(crate) fn escaped(text: &str) -> HeaderValue {
+    let mut plain = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b':' | b'/' => plain.push(byte.into()),
+            _ => plain.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    HeaderValue::from_str(&plain).unwrap_or(HeaderValue::from_static(""))
+}
+
+/// The text of an [`escaped`] header; `None` where it is none.
+pub(crate) fn unescaped(value: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(value.len());
+    let mut rest = value.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'%' => {
+                let mut digit = || char::from(rest.next()?).to_digit(16);
+                let (high, low) = (digit()?, digit()?);
+                u8::try_from(high * 16 + low).ok()?
+            }
+            byte => byte,
+        });
+    }
+    String::from_utf8(bytes).ok()
 }
 
 /// Header values that are the same for many requests, made once.
@@ -155,6 +207,15 @@ pub(crate) fn number(number: i64) -> HeaderValue {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn any_text_travels_in_a_header() {
+        for text in ["llama3:8b", "größe 🦙%", ""] {
+            assert_eq!(super::unescaped(super::escaped(text).to_str().unwrap()).as_deref(), Some(text));
+        }
+        assert_eq!(super::unescaped("a%4"), None);
+        assert_eq!(super::unescaped("%ff"), None);
+    }
+
     use super::*;
 
     #[test]

@@ -5,6 +5,7 @@
 //! makes one [`Door`], one [`Worker`] per thread, and runs [`Worker::serve`] on each.
 
 mod answer;
+mod away;
 mod body;
 mod budget;
 mod control;
@@ -23,6 +24,8 @@ mod protection;
 mod pulse;
 mod record;
 mod reply;
+mod share;
+mod source;
 mod stored;
 mod told;
 mod unloading;
@@ -32,8 +35,9 @@ mod worker;
 
 pub use door::{Door, Limits, Protection, Settings};
 pub use fleet::{
-    Ask, Change, ChangeError, ChangeFuture, Count, Ending, Fleet, Gauges, PairStream, Placing, Slot, Ticket, Verdict,
-    View, ViewError, ViewFuture,
+    Ask, AwayBody, Change, ChangeError, ChangeFuture, Count, Ending, Fleet, Gauges, Guest, NoTicket, PairStream,
+    Placing, PlacingLater, Sending, Slot, Ticket, TicketEnding, Verdict, View, ViewError, ViewFuture,
 };
 pub use listing::Elsewhere;
+pub use share::{PauseFor, ShareOrder, ShareWish};
 pub use worker::Worker;

@@ -1,10 +1,10 @@
 //! The trace of one request while it is being made: begun when the request comes in, reported when this is dropped.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use dialect::{End, Stats};
-use proto::{Api, Attempt, Clock, Moment, Outcome, RequestId, Trace};
+use proto::{Api, Attempt, BackendId, Clock, Moment, Outcome, RequestId, Server, Trace};
 
 use crate::fleet::{Fleet, Ticket};
 use crate::metrics::Metrics;
@@ -23,6 +23,23 @@ pub(crate) struct Record {
     attempt_began: Moment,
     ended: bool,
     trace: Trace,
+    /// Set where it is another node's request: its door keeps the trace.
+    guest: Option<Epilogue>,
+}
+
+/// The trace of a guest's request, once it is over.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Epilogue(Arc<Mutex<Option<Box<Trace>>>>);
+
+impl Epilogue {
+    /// The trace, where the request is over.
+    pub(crate) fn take(&self) -> Option<Box<Trace>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn put(&self, trace: &Trace) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(trace.clone()));
+    }
 }
 
 impl Record {
@@ -43,6 +60,7 @@ impl Record {
             arrived: now,
             attempt_began: now,
             ended: false,
+            guest: None,
             trace: Trace {
                 request_id: id,
                 unix_ms,
@@ -71,6 +89,7 @@ impl Record {
                 attempts: Vec::new(),
                 fallback_used: false,
                 client_ip: String::new(),
+                client_key: None,
                 error: None,
                 finish_reason: None,
                 app: None,
@@ -80,6 +99,11 @@ impl Record {
                 unretriable: false,
             },
         })
+    }
+
+    /// It is another node's request: its trace is told through `epilogue`, and kept there.
+    pub(crate) fn is_for_guest(&mut self, epilogue: Epilogue) {
+        self.guest = Some(epilogue);
     }
 
     /// The facts so far.
@@ -99,8 +123,7 @@ impl Record {
 
     /// The request was placed: `served` is the model that will answer.
     pub(crate) fn placed(&mut self, ticket: &mut Ticket, served: String, is_fallback: bool) {
-        self.attempt_began = self.clock.now();
-        self.trace.backend = Some(ticket.backend.id.clone());
+        self.began(self.clock.now(), ticket.server.clone(), Some(ticket.backend.id.clone()));
         self.trace.candidates = std::mem::take(&mut ticket.candidates);
         self.trace.queued_ms += ms(ticket.queued);
         self.trace.model = served;
@@ -111,6 +134,13 @@ impl Record {
         self.trace.estimated_tokens = self.trace.estimated_tokens.max(ticket.prompt_tokens);
     }
 
+    /// An attempt began.
+    pub(crate) fn began(&mut self, at: Moment, server: Option<Server>, backend: Option<BackendId>) {
+        self.attempt_began = at;
+        self.trace.server = server;
+        self.trace.backend = backend;
+    }
+
     /// The attempt failed before any content.
     pub(crate) fn attempt_failed(&mut self, error: &str) {
         self.metrics.retried();
@@ -119,7 +149,8 @@ impl Record {
             && attempts.len() < ATTEMPTS_KEPT
         {
             let took_ms = ms(self.clock.now().since(self.attempt_began));
-            attempts.push(Attempt { node: None, backend, error: Some(error.to_owned()), took_ms });
+            let node = self.trace.server.as_ref().map(|server| server.name.clone());
+            attempts.push(Attempt { node, backend, error: Some(error.to_owned()), took_ms });
         }
     }
 
@@ -131,7 +162,8 @@ impl Record {
         }
         if let Some(backend) = self.trace.backend.clone() {
             let took_ms = ms(now.since(self.attempt_began));
-            self.trace.attempts.push(Attempt { node: None, backend, error: None, took_ms });
+            let node = self.trace.server.as_ref().map(|server| server.name.clone());
+            self.trace.attempts.push(Attempt { node, backend, error: None, took_ms });
         }
     }
 
@@ -189,7 +221,14 @@ impl Drop for Record {
             tags: Vec::new(),
             ..self.trace
         };
-        self.fleet.report(std::mem::replace(&mut self.trace, empty));
+        let trace = std::mem::replace(&mut self.trace, empty);
+        match &self.guest {
+            Some(epilogue) => {
+                epilogue.put(&trace);
+                self.fleet.served(trace);
+            }
+            None => self.fleet.report(trace),
+        }
     }
 }
 

@@ -174,7 +174,7 @@ impl Worker {
         }
         let answer = response.headers_mut();
         answer.insert(headers::REQUEST_ID, headers::request_id(&id));
-        answer.insert(headers::NODE, self.door.ready.node());
+        answer.entry(headers::NODE).or_insert_with(|| self.door.ready.node());
         answer.insert(headers::INSTANCE, self.door.ready.instance.clone());
         response
     }

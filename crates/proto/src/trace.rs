@@ -191,6 +191,8 @@ pub struct Trace {
     pub fallback_used: bool,
     /// The client's IP address, as text.
     pub client_ip: String,
+    /// The name of the key that the client showed, where it needed one. Never the key itself.
+    pub client_key: Option<String>,
     /// What went wrong, for people.
     pub error: Option<String>,
     /// Why the model stopped, in the backend's word.

@@ -97,6 +97,7 @@ fn trace(number: u64) -> Trace {
         attempts: vec![Attempt { node: None, backend, error: None, took_ms: 94.0 }],
         fallback_used: false,
         client_ip: "127.0.0.1".to_owned(),
+        client_key: None,
         error: None,
         finish_reason: Some("stop".to_owned()),
         app: Some("openai-python".to_owned()),

@@ -1,6 +1,12 @@
 //! Deletes what is too old or too much, a slice at a time, so that rows waiting to be written never wait long.
+//!
+//! Rows go by whole hours, after their sums were kept: two thresholds tell from which hour on rows count, and before
+//! which the sums do. Rows of this node stay longer than those that it got from others; of one hour, those of others
+//! go first.
 
-use rusqlite::Connection;
+use rusqlite::{Connection, Transaction};
+
+use crate::hours::{self, HOUR, hour_of};
 
 /// Rows deleted at a time: more than come in between two slices, or a busy database would never get below its limit.
 const SLICE_ROWS: i64 = 2000;
@@ -14,22 +20,202 @@ const SLACK_BYTES: u64 = 4 << 20;
 /// Benchmark runs that are kept, newest first. They are few and someone asked for each, so age does not matter.
 const BENCHMARK_RUNS: i64 = 1000;
 
-/// Deletes one slice: rows from before `oldest` (Unix seconds), then the oldest while the tables need more than
-/// `max_bytes`, then gives free pages back. Answers whether there was anything to do.
-pub(crate) fn slice(connection: &mut Connection, oldest: f64, max_bytes: u64) -> Result<bool, rusqlite::Error> {
-    if delete_before(connection, oldest)? > 0 {
-        return Ok(true);
+/// The hours from which on the rows of this node, and those of others, are kept.
+const OWN_FROM: &str = "own_rows_from";
+const OTHERS_FROM: &str = "other_rows_from";
+
+/// SQL that tells whether a row is of this node.
+pub(crate) const OWN: &str = "(journal IS NULL OR journal IN (SELECT id FROM journal WHERE own = 1))";
+
+/// What is kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Unix seconds before which rows of this node are too old.
+    pub(crate) own: f64,
+    /// Unix seconds before which rows of others are.
+    pub(crate) others: f64,
+    /// Unix seconds now: what comes in this hour is never summed yet.
+    pub(crate) now: f64,
+    /// Bytes that the tables may need.
+    pub(crate) max_bytes: u64,
+}
+
+/// From which hours on rows count instead of sums.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Kept {
+    pub(crate) own: i64,
+    /// Never before `own`.
+    pub(crate) others: i64,
+}
+
+impl Kept {
+    pub(crate) fn load(connection: &Connection) -> Result<Kept, rusqlite::Error> {
+        let own = hours::number(connection, OWN_FROM)?;
+        Ok(Kept { own, others: hours::number(connection, OTHERS_FROM)?.max(own) })
     }
-    let size = Size::of(connection)?;
-    if size.used() > max_bytes && delete_oldest(connection)? > 0 {
-        return Ok(true);
+
+    /// SQL that tells whether a row counts.
+    pub(crate) fn rows(self) -> String {
+        // The first comparison settles nearly all.
+        format!("(timestamp >= {} OR (timestamp >= {} AND {OWN}))", self.others, self.own)
     }
-    // The second question is there for files that were never rewritten and cannot shrink.
-    if size.wants_shrinking(max_bytes) {
-        shrink(connection)?;
-        return Ok(Size::of(connection)?.pages < size.pages);
+
+    /// SQL that tells whether an hour's sums count.
+    pub(crate) fn hours(self) -> String {
+        let own = "(journal = 0 OR journal IN (SELECT id FROM journal WHERE own = 1))";
+        format!("(hour < {} OR (hour < {} AND NOT {own}))", self.own, self.others)
     }
-    Ok(false)
+}
+
+/// Where deleting goes on.
+#[derive(Debug, Default)]
+pub(crate) struct Sweep {
+    /// No rows of others are older than this.
+    others: i64,
+}
+
+impl Sweep {
+    /// Does one slice: sums and gives up what is too old, deletes it, then gives up the oldest hours while the tables
+    /// need too much, then gives free pages back. Answers whether there was anything to do.
+    pub(crate) fn slice(&mut self, connection: &mut Connection, limits: &Limits) -> Result<bool, rusqlite::Error> {
+        let kept = Kept::load(connection)?;
+        if give_up(connection, kept, OTHERS_FROM, kept.others, hour_of(limits.others))?
+            || give_up(connection, kept, OWN_FROM, kept.own, hour_of(limits.own))?
+            || self.delete(connection, kept)? > 0
+        {
+            return Ok(true);
+        }
+        let size = Size::of(connection)?;
+        if size.used() > limits.max_bytes && give_up_oldest(connection, kept, hour_of(limits.now))? {
+            return Ok(true);
+        }
+        // The second question is there for files that were never rewritten and cannot shrink.
+        if size.wants_shrinking(limits.max_bytes) {
+            shrink(connection)?;
+            return Ok(Size::of(connection)?.pages < size.pages);
+        }
+        Ok(false)
+    }
+
+    fn delete(&mut self, connection: &mut Connection, kept: Kept) -> Result<usize, rusqlite::Error> {
+        let change = connection.transaction()?;
+        let mut deleted = 0;
+        for table in ["request_traces", "latency_observations"] {
+            deleted += change
+                .prepare_cached(&format!(
+                    "DELETE FROM {table} WHERE id IN
+                     (SELECT id FROM {table} WHERE timestamp < ?1 ORDER BY timestamp LIMIT {SLICE_ROWS})"
+                ))?
+                .execute([kept.own])?;
+        }
+        if self.others < kept.others {
+            let mut of_others = 0;
+            for table in ["request_traces", "latency_observations"] {
+                of_others += change
+                    .prepare_cached(&format!(
+                        "DELETE FROM {table} WHERE id IN
+                         (SELECT id FROM {table} WHERE timestamp >= ?1 AND timestamp < ?2 AND NOT {OWN}
+                          ORDER BY timestamp LIMIT {SLICE_ROWS})"
+                    ))?
+                    .execute([self.others, kept.others])?;
+            }
+            if of_others == 0 {
+                self.others = kept.others;
+            }
+            deleted += of_others;
+        }
+        deleted += change.execute(
+            "DELETE FROM benchmark_runs WHERE id IN
+             (SELECT id FROM benchmark_runs ORDER BY timestamp DESC, id DESC LIMIT -1 OFFSET ?1)",
+            [BENCHMARK_RUNS],
+        )?;
+        change.commit()?;
+        Ok(deleted)
+    }
+}
+
+/// Moves a threshold on by one hour with rows in it, or to `target`; tells whether it moved.
+fn give_up(
+    connection: &mut Connection,
+    kept: Kept,
+    key: &str,
+    from: i64,
+    target: i64,
+) -> Result<bool, rusqlite::Error> {
+    if from >= target {
+        return Ok(false);
+    }
+    let hour = hours::first_hour(connection, from)?.filter(|hour| *hour < target);
+    let change = connection.transaction()?;
+    match hour {
+        Some(hour) => give_up_hour(&change, kept, key, hour)?,
+        None => hours::set_number(&change, key, target)?,
+    }
+    change.commit()?;
+    Ok(true)
+}
+
+fn give_up_hour(change: &Transaction<'_>, kept: Kept, key: &str, hour: i64) -> Result<(), rusqlite::Error> {
+    let class = if key == OWN_FROM { OWN.to_owned() } else { format!("NOT {OWN}") };
+    hours::sum_for_good(change, hour, &class)?;
+    let after = hour.saturating_add(HOUR);
+    hours::set_number(change, key, after)?;
+    // Rows of others never stay longer than those of this node.
+    if key == OWN_FROM && kept.others < after {
+        hours::sum_for_good(change, hour, &format!("NOT {OWN}"))?;
+        hours::set_number(change, OTHERS_FROM, after)?;
+    }
+    Ok(())
+}
+
+/// Makes room: the oldest hour goes, of that the rows of others first; where there are only rows of this hour, the
+/// oldest of these; where there are no rows left, observations, and then the oldest sums.
+fn give_up_oldest(connection: &mut Connection, kept: Kept, this_hour: i64) -> Result<bool, rusqlite::Error> {
+    let oldest = hours::first_hour(connection, i64::MIN)?;
+    let change = connection.transaction()?;
+    let is_done = match oldest {
+        Some(hour) if hour < this_hour => {
+            let has_others = kept.others <= hour
+                && change.query_row(
+                    &format!(
+                        "SELECT EXISTS (SELECT 1 FROM request_traces
+                         WHERE timestamp >= ?1 AND timestamp < ?1 + {HOUR} AND NOT {OWN})"
+                    ),
+                    [hour],
+                    |row| row.get(0),
+                )?;
+            give_up_hour(&change, kept, if has_others { OTHERS_FROM } else { OWN_FROM }, hour)?;
+            true
+        }
+        Some(_) => {
+            let mut deleted = change.execute(
+                "DELETE FROM request_traces WHERE id IN (SELECT id FROM request_traces ORDER BY timestamp LIMIT ?1)",
+                [SLICE_ROWS],
+            )?;
+            deleted += observations_before_traces(&change)?;
+            deleted > 0
+        }
+        None => {
+            observations_before_traces(&change)? > 0
+                || change.execute(
+                    "DELETE FROM fleet_hours WHERE (journal, hour, node_key, model, app) IN
+                     (SELECT journal, hour, node_key, model, app FROM fleet_hours ORDER BY hour LIMIT ?1)",
+                    [SLICE_ROWS],
+                )? > 0
+        }
+    };
+    change.commit()?;
+    Ok(is_done)
+}
+
+/// Observations go as far back as the traces; where there are no traces left, they go by themselves.
+fn observations_before_traces(change: &Transaction<'_>) -> Result<usize, rusqlite::Error> {
+    change.execute(
+        "DELETE FROM latency_observations WHERE id IN
+         (SELECT id FROM latency_observations
+          WHERE timestamp < ifnull((SELECT min(timestamp) FROM request_traces), 9e999) ORDER BY timestamp LIMIT ?1)",
+        [SLICE_ROWS],
+    )
 }
 
 /// How large the file is and how much of that is in use.
@@ -52,44 +238,6 @@ impl Size {
     fn wants_shrinking(&self, max_bytes: u64) -> bool {
         self.free > 0 && (self.pages * self.page > max_bytes || self.free * self.page > SLACK_BYTES)
     }
-}
-
-fn delete_before(connection: &mut Connection, oldest: f64) -> Result<usize, rusqlite::Error> {
-    let change = connection.transaction()?;
-    let mut deleted = change.execute(
-        "DELETE FROM request_traces WHERE id IN
-         (SELECT id FROM request_traces WHERE timestamp < ?1 ORDER BY timestamp LIMIT ?2)",
-        (oldest, SLICE_ROWS),
-    )?;
-    deleted += change.execute(
-        "DELETE FROM latency_observations WHERE id IN
-         (SELECT id FROM latency_observations WHERE timestamp < ?1 ORDER BY timestamp LIMIT ?2)",
-        (oldest, SLICE_ROWS),
-    )?;
-    deleted += change.execute(
-        "DELETE FROM benchmark_runs WHERE id IN
-         (SELECT id FROM benchmark_runs ORDER BY timestamp DESC, id DESC LIMIT -1 OFFSET ?1)",
-        [BENCHMARK_RUNS],
-    )?;
-    change.commit()?;
-    Ok(deleted)
-}
-
-fn delete_oldest(connection: &mut Connection) -> Result<usize, rusqlite::Error> {
-    let change = connection.transaction()?;
-    let mut deleted = change.execute(
-        "DELETE FROM request_traces WHERE id IN (SELECT id FROM request_traces ORDER BY timestamp LIMIT ?1)",
-        [SLICE_ROWS],
-    )?;
-    // Observations go as far back as the traces; where there are no traces left, they go by themselves.
-    deleted += change.execute(
-        "DELETE FROM latency_observations WHERE id IN
-         (SELECT id FROM latency_observations
-          WHERE timestamp < ifnull((SELECT min(timestamp) FROM request_traces), 9e999) ORDER BY timestamp LIMIT ?1)",
-        [SLICE_ROWS],
-    )?;
-    change.commit()?;
-    Ok(deleted)
 }
 
 fn shrink(connection: &Connection) -> Result<(), rusqlite::Error> {

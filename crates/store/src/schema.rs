@@ -4,7 +4,7 @@ use rusqlite::{Connection, Transaction};
 use rusqlite_migration::{HookError, HookResult, M, Migrations};
 
 /// `PRAGMA user_version` of a database that this Herd writes.
-pub(crate) const NEWEST: usize = 3;
+pub(crate) const NEWEST: usize = 4;
 
 /// The documented columns, for databases of earlier generations that lack some of them.
 const DOCUMENTED: [(&str, &[(&str, &str)]); 3] = [
@@ -96,6 +96,7 @@ fn migrations() -> Migrations<'static> {
         M::up_with_hook(include_str!("../migrations/0001_documented.sql"), add_missing_columns),
         M::up_with_hook(include_str!("../migrations/0002_herd.sql"), add_missing_indexes),
         M::up(include_str!("../migrations/0003_contexts.sql")),
+        M::up(include_str!("../migrations/0004_journals.sql")),
     ])
 }
 

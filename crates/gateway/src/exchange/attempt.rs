@@ -14,6 +14,7 @@ use super::{Exchange, Payload, Wrong};
 use crate::answer::Flow;
 use crate::fleet::{Ending, Ticket};
 use crate::pulse::Nature;
+use crate::source::Source;
 use crate::upstream::{Asked, Broken, Head, Inflow, Upstream};
 use crate::verdict::{self, Verdict};
 
@@ -30,6 +31,8 @@ const ERROR_LONGEST: Duration = Duration::from_secs(5);
 pub(super) enum Attempted {
     /// With an answer.
     Begun(StatusCode, HeaderMap, Bytes, Option<Box<Flow>>),
+    /// Another node had no room: no attempt was made.
+    Bounced,
     /// Nothing was sent, because nobody listens there: it may come back, or another may serve.
     Unreachable(Wrong),
     /// With an error that another backend may not make.
@@ -62,7 +65,7 @@ impl Exchange {
                 pending::<()>().await;
             }
         });
-        let (head, mut inflow, translation) = loop {
+        let (head, inflow, translation) = loop {
             let kept = match self.payload {
                 Payload::Kept(..) => worker.pool().take(&backend.address),
                 // A body that cannot be sent twice goes over a connection that cannot be stale.
@@ -112,6 +115,7 @@ impl Exchange {
             return if verdict.asks_for_another() { Attempted::Again(wrong) } else { Attempted::Final(wrong) };
         }
         let Head { status, mut headers } = head;
+        let mut inflow = Source::Backend(inflow);
         let streamed = self.streamed && is_stream(&headers);
         let mut watch = StreamWatch::new(translation.as_ref().map_or(self.api, |way| way.upstream), streamed);
         let mut translator = translation.map(|translation| {
@@ -248,7 +252,8 @@ impl Exchange {
 }
 
 /// Why there was no content.
-enum Wait {
+pub(crate) enum Wait {
+    /// The bytes ended badly.
     Broken(Broken),
     /// The answer ended without any.
     Nothing,
@@ -258,8 +263,8 @@ enum Wait {
 
 /// Waits for the first content: of a stream, all records up to it; of a whole answer, all of it where it is not too
 /// large. Tells whether that is all there is.
-async fn first_content(
-    inflow: &mut Inflow,
+pub(crate) async fn first_content(
+    inflow: &mut Source,
     watch: &mut StreamWatch,
     mut translator: Option<&mut AnswerTranslator>,
     streamed: bool,
@@ -317,12 +322,12 @@ fn joined(before: Bytes, after: Bytes) -> Bytes {
     joined.freeze()
 }
 
-fn is_stream(headers: &HeaderMap) -> bool {
+pub(crate) fn is_stream(headers: &HeaderMap) -> bool {
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
     content_type.starts_with("text/event-stream") || content_type.starts_with("application/x-ndjson")
 }
 
-fn cause(status: u16) -> Cause {
+pub(crate) fn cause(status: u16) -> Cause {
     match status {
         400 | 422 => Cause::BadRequest,
         401 => Cause::Unauthorized,
@@ -339,7 +344,7 @@ fn cause(status: u16) -> Cause {
     }
 }
 
-fn retry_after(headers: &HeaderMap) -> u32 {
+pub(crate) fn retry_after(headers: &HeaderMap) -> u32 {
     let said = headers.get(http::header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
     said.unwrap_or(2).clamp(1, 120)
 }

@@ -81,6 +81,12 @@ pub(super) fn session(headers: &HeaderMap, scan: &Scan) -> Option<u64> {
     named.or(scan.session).or(scan.opening)
 }
 
+/// Whether nobody waits for the answer: the client says so with `X-Fleet-Priority: batch`.
+pub(super) fn is_batch(headers: &HeaderMap) -> bool {
+    let said = headers.get(headers::PRIORITY).and_then(|value| value.to_str().ok());
+    said.is_some_and(|said| said.trim().eq_ignore_ascii_case("batch"))
+}
+
 /// Tags from the body, the header and the user, in that order, without doubles.
 pub(super) fn tags(mut tags: Vec<String>, headers: &HeaderMap, user: Option<&str>) -> Vec<String> {
     const MOST: usize = 32;

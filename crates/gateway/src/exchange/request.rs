@@ -170,6 +170,7 @@ impl Exchange {
             Some(known) if by_one_id => known.id.as_str(),
             _ => self.asked[model].as_str(),
         };
-        (wanted != self.asked[0]).then_some(wanted)
+        let in_body = self.scan.model.as_ref().map_or(self.asked[0].as_str(), |text| text.text.as_str());
+        (wanted != in_body).then_some(wanted)
     }
 }

@@ -47,12 +47,13 @@ impl Fleet for Fixed {
     fn place(&self, ask: Ask) -> Placing {
         let free = self.backends.iter().find(|backend| !ask.excluded.contains(&backend.id));
         let Some(backend) = free else {
-            return Placing::Now(Err(Failure::new(Cause::Unavailable, "nobody is left")));
+            return Placing::Now(Err(Failure::new(Cause::Unavailable, "nobody is left").into()));
         };
         let (mover, moved) = tokio::sync::oneshot::channel();
         self.movers.lock().unwrap().push(mover);
         let fleet: Arc<dyn Fleet> = self.me.upgrade().unwrap();
         Placing::Now(Ok(Ticket {
+            server: None,
             backend: backend.clone(),
             model: 0,
             candidates: Vec::new(),
@@ -63,6 +64,9 @@ impl Fleet for Fixed {
             prompt_tokens: 0,
             slot: Slot::new(fleet, 1),
             moved,
+            patience: None,
+            ahead: 0,
+            issuer: None,
         }))
     }
 

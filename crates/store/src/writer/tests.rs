@@ -99,6 +99,7 @@ fn trace(number: u64, unix_ms: u64) -> Trace {
         attempts: Vec::new(),
         fallback_used: false,
         client_ip: "::1".to_owned(),
+        client_key: None,
         error: Some("x".repeat(1000)),
         finish_reason: None,
         app: None,
