@@ -1,6 +1,7 @@
 //! The control routes: what people, scripts and the dashboard read, and what they change.
 
 mod change;
+mod keys;
 mod members;
 mod order;
 mod share;
@@ -73,6 +74,7 @@ pub(crate) fn router(door: Weak<Door>) -> axum::Router {
         )
         .merge(change::routes())
         .merge(members::routes())
+        .merge(keys::routes())
         .merge(share::routes())
         .merge(dashboard::routes())
         .route("/metrics", get(metrics))
@@ -114,6 +116,11 @@ async fn metrics(State(door): Shared) -> Response<Body> {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 
+/// The answer to whoever may not ask for that here.
+pub(crate) fn refused(text: &str) -> Response<Reply> {
+    error(StatusCode::FORBIDDEN, text).map(Reply::Control)
+}
+
 pub(crate) fn error(status: StatusCode, text: &str) -> Response<Body> {
     (status, axum::Json(serde_json::json!({ "error": text }))).into_response()
 }
@@ -144,6 +151,7 @@ mod tests {
         let source = [
             include_str!("control.rs"),
             include_str!("control/change.rs"),
+            include_str!("control/keys.rs"),
             include_str!("control/members.rs"),
             include_str!("control/share.rs"),
             include_str!("dashboard.rs"),

@@ -4,15 +4,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use proto::{BackendState, Clock, RequestId};
 
 use crate::budget::Budget;
 use crate::control;
 use crate::dashboard::{Feed, Sessions};
+use crate::entrance::{Entries, Entry};
 use crate::fleet::Fleet;
 use crate::guard::Names;
 use crate::headers::Ready;
+use crate::keys::{Key, Keys};
 use crate::listing::{Elsewhere, Listings};
 use crate::metrics::Metrics;
 use crate::protection::Notices;
@@ -97,6 +99,9 @@ pub struct Door {
     pub(crate) notices: Notices,
     pub(crate) feed: Feed,
     pub(crate) sessions: Sessions,
+    pub(crate) keys: Keys,
+    pub(crate) entries: Entries,
+    lan_name: ArcSwapOption<String>,
 }
 
 impl Door {
@@ -115,6 +120,9 @@ impl Door {
             notices: Notices::default(),
             feed: Feed::default(),
             sessions: Sessions::default(),
+            keys: Keys::default(),
+            entries: Entries::default(),
+            lan_name: ArcSwapOption::empty(),
             fleet,
             settings,
             clock,
@@ -126,6 +134,26 @@ impl Door {
     pub fn backends_changed(&self, name: &str, backends: &[Arc<BackendState>], elsewhere: &[Elsewhere]) {
         self.ready.call(name);
         self.listings.store(Arc::new(Listings::build(backends, name, elsewhere)));
+    }
+
+    /// These are the ways in besides those that the workers were started with: new ones are opened, and those that are
+    /// missing are closed, which cuts nothing that is being answered.
+    pub fn enter_by(&self, entries: Vec<Arc<Entry>>) {
+        self.entries.set(entries);
+    }
+
+    /// These are the keys that let clients on other machines in.
+    pub fn keys_changed(&self, keys: &[Key]) {
+        self.keys.set(keys);
+    }
+
+    /// What the fleet is called on the network (`….local`), where this door answers to that.
+    pub fn called_on_lan(&self, name: Option<String>) {
+        self.lan_name.store(name.map(Arc::new));
+    }
+
+    pub(crate) fn lan_name(&self) -> Option<Arc<String>> {
+        self.lan_name.load_full()
     }
 
     /// A worker for one thread's runtime.

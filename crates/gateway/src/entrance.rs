@@ -131,7 +131,7 @@ struct Gate {
 }
 
 /// A client that has come in.
-pub(crate) struct Guest {
+pub(crate) struct Arrival {
     pub(crate) stream: TcpStream,
     pub(crate) peer: SocketAddr,
     pub(crate) entrance: Entrance,
@@ -170,15 +170,15 @@ impl Gates {
     }
 
     /// The next client that may come in. May be dropped half-way.
-    pub(crate) async fn accept(&self, entries: &Entries) -> std::io::Result<Guest> {
+    pub(crate) async fn accept(&self, entries: &Entries) -> std::io::Result<Arrival> {
         std::future::poll_fn(|cx| {
             for gate in &self.gates {
                 while let std::task::Poll::Ready(accepted) = gate.listener.poll_accept(cx) {
                     match accepted {
                         Err(error) => return std::task::Poll::Ready(Err(error)),
                         Ok((stream, peer)) => {
-                            if let Some(guest) = gate.guest(stream, peer, entries) {
-                                return std::task::Poll::Ready(Ok(guest));
+                            if let Some(arrival) = gate.arrival(stream, peer, entries) {
+                                return std::task::Poll::Ready(Ok(arrival));
                             }
                         }
                     }
@@ -191,16 +191,16 @@ impl Gates {
 }
 
 impl Gate {
-    fn guest(&self, stream: TcpStream, peer: SocketAddr, entries: &Entries) -> Option<Guest> {
+    fn arrival(&self, stream: TcpStream, peer: SocketAddr, entries: &Entries) -> Option<Arrival> {
         let stop = self.stop.clone();
         let Some(entry) = &self.entry else {
-            return Some(Guest { stream, peer, entrance: Entrance::Local, stop, counted: None });
+            return Some(Arrival { stream, peer, entrance: Entrance::Local, stop, counted: None });
         };
         if !entry.is_for(peer.ip()) {
             return None;
         }
         let counted = entries.take_in()?;
-        Some(Guest { stream, peer, entrance: entry.entrance, stop, counted: Some(counted) })
+        Some(Arrival { stream, peer, entrance: entry.entrance, stop, counted: Some(counted) })
     }
 }
 

@@ -152,7 +152,8 @@ impl Exchange {
             Ok(received) => received,
             Err(failure) => return Err(Box::new((failure, record))),
         };
-        let read = facts(api, &parts.headers, &received).and_then(|scan| stored::continued(door, received, scan));
+        let owner = record.owner().cloned();
+        let read = facts(api, &parts.headers, &received).and_then(|scan| stored::continued(door, received, scan, owner.as_deref()));
         let (received, mut scan) = match read {
             Ok(read) => read,
             Err(failure) => return Err(Box::new((failure, record))),
@@ -366,7 +367,8 @@ impl Exchange {
     /// What looks at the answer, where it is to be stored or to say that it is not.
     fn keeping(&self, is_translated: bool, streamed: bool) -> Option<Box<Keeping>> {
         let (Api::Responses, Payload::Kept(body, _), None) = (self.api, &self.payload, self.guest) else { return None };
-        Keeping::new(self.worker.door().responses(), body, &self.scan.storing, is_translated, streamed)
+        let owner = self.record.owner().cloned();
+        Keeping::new(self.worker.door().responses(), owner, body, &self.scan.storing, is_translated, streamed)
     }
 
     fn refuse(mut self, wrong: Wrong, meaning: Meaning) -> Box<Refused> {

@@ -348,6 +348,8 @@ pub enum View {
     Devices,
     /// Who leads.
     Leader,
+    /// The keys of clients on other machines, without the keys themselves.
+    Keys,
     /// Whether this machine shares, and why.
     Share,
     /// The last requests, newest first; at most this many.
@@ -410,6 +412,20 @@ pub enum Change {
         /// Its shown name or its id.
         device: String,
         /// What it is called from now on.
+        name: String,
+    },
+    /// Make a key for clients on other machines.
+    AddKey {
+        /// What it is called.
+        name: String,
+        /// Requests that it is good for in any minute.
+        rpm: Option<u32>,
+        /// Requests that it is good for at once.
+        at_once: Option<u32>,
+    },
+    /// Take a key back.
+    RevokeKey {
+        /// What it is called.
         name: String,
     },
     /// Begin a new fleet with these devices of the present one (none: with this machine alone), under a new secret.

@@ -9,6 +9,8 @@ use std::net::IpAddr;
 use http::header::{CONTENT_TYPE, HOST, ORIGIN};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
+use crate::entrance::Entrance;
+
 /// What a request may reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Zone {
@@ -52,31 +54,48 @@ impl Names {
         own: Option<IpAddr>,
         zone: Zone,
     ) -> Result<(), Denied> {
-        let host = match headers.get(HOST) {
-            Some(host) => host.to_str().map_err(|_| Denied::Host)?,
-            None => "",
-        };
-        if headers.get_all(HOST).iter().nth(1).is_some() || !self.is_own(host, own) {
-            return Err(Denied::Host);
-        }
-        if let Some(authority) = uri.authority()
-            && !self.is_own(authority.as_str(), own)
-        {
-            return Err(Denied::Host);
-        }
-        let Some(origin) = headers.get(ORIGIN) else { return Ok(()) };
-        let origin = origin.to_str().map_err(|_| Denied::Origin)?;
-        let allowed = match zone {
+        rules(method, uri, headers, |authority| self.is_own(authority, own), |origin, host| match zone {
             Zone::Inference => is_local_tool(origin),
-            Zone::Control => origin.strip_prefix("http://").is_some_and(|rest| rest.eq_ignore_ascii_case(host)),
-        };
-        if !allowed {
-            return Err(Denied::Origin);
+            Zone::Control => is_own_page(origin, host),
+        })
+    }
+
+    /// The same for a client that came in by another way than this machine's own addresses; `name` is what the fleet is
+    /// called on the network.
+    pub(crate) fn check_outside(
+        &self,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+        own: Option<IpAddr>,
+        zone: Zone,
+        (entrance, name): (Entrance, Option<&str>),
+    ) -> Result<(), Denied> {
+        let is_own = |authority: &str| self.is_own_outside(authority, own, entrance, name);
+        rules(method, uri, headers, is_own, |origin, host| match zone {
+            Zone::Inference => is_local_tool(origin) || is_own_page(origin, host),
+            Zone::Control => is_own_page(origin, host),
+        })
+    }
+
+    fn is_own_outside(&self, authority: &str, own: Option<IpAddr>, entrance: Entrance, name: Option<&str>) -> bool {
+        let Some(host) = host_part(authority) else { return false };
+        if let Ok(ip) = host.parse::<IpAddr>() {
+            return own.is_some_and(|own| own.to_canonical() == ip.to_canonical());
         }
-        if *method == Method::POST && is_sent_without_asking(headers) {
-            return Err(Denied::ContentType);
+        let host = host.to_ascii_lowercase();
+        let host = host.strip_suffix('.').unwrap_or(&host);
+        match entrance {
+            Entrance::Local => self.is_own(authority, own),
+            Entrance::Container => matches!(host, "host.docker.internal" | "host.containers.internal"),
+            Entrance::Lan => name.is_some_and(|name| name.eq_ignore_ascii_case(host)) || self.is_called(host),
         }
-        Ok(())
+    }
+
+    /// Whether `host`, in lower case, is what this machine calls itself.
+    fn is_called(&self, host: &str) -> bool {
+        !self.host_name.is_empty()
+            && (host == self.host_name || host.strip_suffix(".local").is_some_and(|name| name == self.host_name))
     }
 
     fn is_own(&self, authority: &str, own: Option<IpAddr>) -> bool {
@@ -91,9 +110,42 @@ impl Names {
         let host = host.strip_suffix('.').unwrap_or(&host);
         host.ends_with(".localhost")
             || matches!(host, "localhost" | "host.docker.internal" | "host.containers.internal")
-            || (!self.host_name.is_empty()
-                && (host == self.host_name || host.strip_suffix(".local").is_some_and(|name| name == self.host_name)))
+            || self.is_called(host)
     }
+}
+
+/// The rules, with who we are and which pages may call.
+fn rules(
+    method: &Method,
+    uri: &Uri,
+    headers: &HeaderMap,
+    is_own: impl Fn(&str) -> bool,
+    may_call: impl Fn(&str, &str) -> bool,
+) -> Result<(), Denied> {
+    let host = match headers.get(HOST) {
+        Some(host) => host.to_str().map_err(|_| Denied::Host)?,
+        None => "",
+    };
+    if headers.get_all(HOST).iter().nth(1).is_some() || !is_own(host) {
+        return Err(Denied::Host);
+    }
+    if uri.authority().is_some_and(|authority| !is_own(authority.as_str())) {
+        return Err(Denied::Host);
+    }
+    let Some(origin) = headers.get(ORIGIN) else { return Ok(()) };
+    let origin = origin.to_str().map_err(|_| Denied::Origin)?;
+    if !may_call(origin, host) {
+        return Err(Denied::Origin);
+    }
+    if *method == Method::POST && is_sent_without_asking(headers) {
+        return Err(Denied::ContentType);
+    }
+    Ok(())
+}
+
+/// Whether a page that this door served asks.
+fn is_own_page(origin: &str, host: &str) -> bool {
+    origin.strip_prefix("http://").is_some_and(|rest| rest.eq_ignore_ascii_case(host))
 }
 
 /// The host of `host:port`, without the brackets of an IPv6 address; `None` of what is not of that form.
@@ -225,6 +277,48 @@ mod tests {
             "169.254.169.254",
         ] {
             assert_eq!(check(host, None, None, Zone::Inference), Err(Denied::Host), "{host}");
+        }
+    }
+
+    #[test]
+    fn each_way_in_has_names_of_its_own() {
+        use Entrance::{Container, Lan};
+        for (entrance, host, allowed) in [
+            (Lan, "10.0.0.5:11435", true),
+            (Lan, "10.0.0.6:11435", false),
+            (Lan, "herd-abc.local:11435", true),
+            (Lan, "HERD-abc.local.", true),
+            (Lan, "studio.local", true),
+            (Lan, "herd-abc.local.evil.example", false),
+            (Lan, "localhost:11435", false),
+            (Lan, "127.0.0.1:11435", false),
+            (Lan, "host.docker.internal:11435", false),
+            (Lan, "evil.example", false),
+            (Lan, "", false),
+            (Container, "host.docker.internal:11435", true),
+            (Container, "host.containers.internal", true),
+            (Container, "10.0.0.5:11435", true),
+            (Container, "herd-abc.local", false),
+            (Container, "localhost", false),
+            (Container, "studio", false),
+            (Container, "evil.example", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(HOST, HeaderValue::from_str(host).unwrap());
+            let own = Some("10.0.0.5".parse().unwrap());
+            let check = |headers: &HeaderMap, zone| {
+                let (uri, name) = (Uri::from_static("/api/chat"), Some("herd-abc.local"));
+                Names::new("studio").check_outside(&Method::POST, &uri, headers, own, zone, (entrance, name))
+            };
+            assert_eq!(check(&headers, Zone::Inference).is_ok(), allowed, "{entrance:?} {host}");
+            if allowed {
+                // The dashboard's own page may call; pages from elsewhere may not.
+                headers.insert(ORIGIN, HeaderValue::from_str(&format!("http://{host}")).unwrap());
+                assert_eq!(check(&headers, Zone::Control), Ok(()), "{host}");
+                assert_eq!(check(&headers, Zone::Inference), Ok(()), "{host}");
+                headers.insert(ORIGIN, HeaderValue::from_static("http://10.0.0.9"));
+                assert_eq!(check(&headers, Zone::Inference), Err(Denied::Origin), "{host}");
+            }
         }
     }
 

@@ -12,14 +12,17 @@ mod control;
 mod counting;
 mod dashboard;
 mod door;
+mod entrance;
 mod exchange;
 mod fleet;
 mod guard;
 mod headers;
 mod inflate;
+mod keys;
 mod listing;
 mod manage;
 mod metrics;
+mod outside;
 mod protection;
 mod pulse;
 mod record;
@@ -34,10 +37,12 @@ mod verdict;
 mod worker;
 
 pub use door::{Door, Limits, Protection, Settings};
+pub use entrance::{Entrance, Entry, Network};
 pub use fleet::{
     Ask, AwayBody, Change, ChangeError, ChangeFuture, Count, Ending, Fleet, Gauges, Guest, NoTicket, PairStream,
     Placing, PlacingLater, Sending, Slot, Ticket, TicketEnding, Verdict, View, ViewError, ViewFuture,
 };
+pub use keys::{Key, MOST_PER_MINUTE};
 pub use listing::Elsewhere;
 pub use share::{PauseFor, ShareOrder, ShareWish};
 pub use worker::Worker;

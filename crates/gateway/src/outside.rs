@@ -74,7 +74,7 @@ fn check<B>(
     api: Option<Api>,
 ) -> Result<(), Box<Response<Reply>>> {
     let lan_name = door.lan_name();
-    let name = lan_name.as_deref().filter(|_| entrance == Entrance::Lan);
+    let name = lan_name.as_deref().map(String::as_str).filter(|_| entrance == Entrance::Lan);
     let checked =
         door.names.check_outside(request.method(), request.uri(), request.headers(), own, zone, (entrance, name));
     checked.map_err(|denied| Box::new(denial(door, denied, api)))

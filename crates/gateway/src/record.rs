@@ -7,6 +7,7 @@ use dialect::{End, Stats};
 use proto::{Api, Attempt, BackendId, Clock, Moment, Outcome, RequestId, Server, Trace};
 
 use crate::fleet::{Fleet, Ticket};
+use crate::keys::Pass;
 use crate::metrics::Metrics;
 use crate::told::tellable;
 
@@ -25,6 +26,8 @@ pub(crate) struct Record {
     trace: Trace,
     /// Set where it is another node's request: its door keeps the trace.
     guest: Option<Epilogue>,
+    /// The key by which it was let in counts it until it is over.
+    pass: Option<Pass>,
 }
 
 /// The trace of a guest's request, once it is over.
@@ -61,6 +64,7 @@ impl Record {
             attempt_began: now,
             ended: false,
             guest: None,
+            pass: None,
             trace: Trace {
                 request_id: id,
                 unix_ms,
@@ -104,6 +108,17 @@ impl Record {
     /// It is another node's request: its trace is told through `epilogue`, and kept there.
     pub(crate) fn is_for_guest(&mut self, epilogue: Epilogue) {
         self.guest = Some(epilogue);
+    }
+
+    /// It was let in by a key.
+    pub(crate) fn admitted(&mut self, pass: Pass) {
+        self.trace.client_key = Some(pass.name().to_string());
+        self.pass = Some(pass);
+    }
+
+    /// Whose stored responses the client may continue: those that were made with the same key, or with none.
+    pub(crate) fn owner(&self) -> Option<&Arc<str>> {
+        self.pass.as_ref().map(Pass::name)
     }
 
     /// The facts so far.

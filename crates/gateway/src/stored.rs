@@ -8,6 +8,7 @@ mod keeping;
 mod shelf;
 mod tokens;
 
+use std::borrow::Cow;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -55,19 +56,21 @@ impl Responses {
         format!("{request}{:016x}{:016x}", hash(0), hash(1))
     }
 
-    /// A response, which counts as used now.
-    pub(crate) fn get(&self, id: &str) -> Option<Arc<Turn>> {
-        self.with(|shelf| shelf.get(id))
+    /// A response, which counts as used now. `owner`: the key that it was made with, where the client needed one; another
+    /// key finds nothing.
+    pub(crate) fn get(&self, owner: Option<&str>, id: &str) -> Option<Arc<Turn>> {
+        self.with(|shelf| shelf.get(&label(owner, id)))
     }
 
-    fn put(&self, turn: Turn) {
+    fn put(&self, owner: Option<&str>, turn: Turn) {
         if turn.bytes() <= self.turn_most {
-            self.with(|shelf| shelf.put(turn));
+            let label = label(owner, turn.id()).into_owned();
+            self.with(|shelf| shelf.put(label, turn));
         }
     }
 
-    fn remove(&self, id: &str) -> bool {
-        self.with(|shelf| shelf.remove(id))
+    fn remove(&self, owner: Option<&str>, id: &str) -> bool {
+        self.with(|shelf| shelf.remove(&label(owner, id)))
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut Shelf) -> T) -> T {
@@ -75,15 +78,30 @@ impl Responses {
     }
 }
 
+/// Under which name a response is on the shelf.
+fn label<'a>(owner: Option<&str>, id: &'a str) -> Cow<'a, str> {
+    match owner {
+        Some(owner) => Cow::Owned(format!("{owner}\0{id}")),
+        // Nobody without a key finds those of a key.
+        None => Cow::Borrowed(id.split('\0').next().unwrap_or(id)),
+    }
+}
+
 /// The request with all that was said before it, where it continues an earlier response; what it asks for besides that
 /// nobody keeps is refused by name.
-pub(crate) fn continued(door: &Door, received: Received, scan: Scan) -> Result<(Received, Scan), Failure> {
+pub(crate) fn continued(
+    door: &Door,
+    received: Received,
+    scan: Scan,
+    owner: Option<&str>,
+) -> Result<(Received, Scan), Failure> {
     if let Some(field) = scan.storing.refused {
         let text = format!("`{field}` is not supported: answers are kept for `previous_response_id` only");
         return Err(Failure::new(Cause::BadRequest, text));
     }
     let Some(previous) = &scan.storing.previous else { return Ok((received, scan)) };
-    let turn = door.responses().get(&previous.text).ok_or_else(|| dialect::previous_not_found(&previous.text))?;
+    let turn = door.responses().get(owner, &previous.text);
+    let turn = turn.ok_or_else(|| dialect::previous_not_found(&previous.text))?;
     let Received::Kept { bytes, .. } = &received else { return Ok((received, scan)) };
     let Some(whole) = turn.continued(bytes, &scan.storing) else { return Ok((received, scan)) };
     let most = door.settings().limits.body;

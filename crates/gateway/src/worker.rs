@@ -9,27 +9,28 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dialect::{Cause, Failure};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use proto::{Api, Dialect, ModelName, Outcome, RequestId};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::answer::{Answer, Search};
 use crate::door::Door;
+use crate::entrance::{Arrival, Entrance, Gates};
 use crate::exchange::{Begun, Exchange};
 use crate::guard::{self, Zone};
 use crate::headers::{self};
+use crate::keys::Pass;
 use crate::record::Record;
 use crate::reply::{self, Reply};
 use crate::stored::{self};
 use crate::upstream::Pool;
-use crate::{control, counting, manage, unloading};
+use crate::{control, counting, manage, outside, unloading};
 
 /// One thread's share of the door: its connections to clients and to backends.
 pub struct Worker {
@@ -42,6 +43,7 @@ pub struct Worker {
 struct Ends {
     peer: SocketAddr,
     own: Option<SocketAddr>,
+    entrance: Entrance,
 }
 
 impl Worker {
@@ -62,14 +64,19 @@ impl Worker {
     pub async fn serve(self: Arc<Worker>, listeners: Vec<TcpListener>, stop: CancellationToken, grace: Duration) {
         let connections = TaskTracker::new();
         let cut = CancellationToken::new();
+        let mut ways = self.door.entries.watch();
+        let mut gates = Gates::new(listeners, &stop);
+        gates.follow(&ways.borrow_and_update());
         let mut sweep = tokio::time::interval(Duration::from_secs(2));
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
                 _ = sweep.tick() => self.pool.sweep(),
-                accepted = accept(&listeners) => match accepted {
-                    Ok((stream, peer)) => self.take_in(stream, peer, &connections, &stop, &cut),
+                // The door, which says so, lives as long as this worker.
+                _ = ways.changed() => gates.follow(&ways.borrow_and_update()),
+                accepted = gates.accept(&self.door.entries) => match accepted {
+                    Ok(arrival) => self.take_in(arrival, &connections, &cut),
                     Err(error) => {
                         // Out of file descriptors, most likely: give connections a moment to end.
                         tracing::warn!(%error, "cannot accept connections");
@@ -78,7 +85,7 @@ impl Worker {
                 },
             }
         }
-        drop(listeners);
+        drop(gates);
         // A page that watches would hold up the end until its time is over.
         self.door.feed().close();
         connections.close();
@@ -91,10 +98,8 @@ impl Worker {
 
     fn take_in(
         self: &Arc<Worker>,
-        stream: TcpStream,
-        peer: SocketAddr,
+        Arrival { stream, peer, entrance, stop, counted }: Arrival,
         connections: &TaskTracker,
-        stop: &CancellationToken,
         cut: &CancellationToken,
     ) {
         if self.door.metrics.connected() > self.door.settings.limits.connections {
@@ -102,7 +107,7 @@ impl Worker {
             return;
         }
         let _ = stream.set_nodelay(true);
-        let ends = Ends { peer, own: stream.local_addr().ok() };
+        let ends = Ends { peer, own: stream.local_addr().ok(), entrance };
         let worker = self.clone();
         let service = service_fn(move |request| {
             let worker = worker.clone();
@@ -116,8 +121,9 @@ impl Worker {
             .header_read_timeout(Duration::from_secs(30))
             .max_buf_size(128 * 1024)
             .serve_connection(TokioIo::new(stream), service);
-        let (stop, cut, door) = (stop.clone(), cut.clone(), self.door.clone());
+        let (cut, door) = (cut.clone(), self.door.clone());
         connections.spawn(async move {
+            let _counted = counted;
             let mut connection = std::pin::pin!(connection);
             tokio::select! {
                 biased;
@@ -135,34 +141,37 @@ impl Worker {
         });
     }
 
-    async fn answer(self: Arc<Worker>, request: Request<Incoming>, ends: Ends) -> Response<Reply> {
+    async fn answer(self: Arc<Worker>, mut request: Request<Incoming>, ends: Ends) -> Response<Reply> {
         let (id, unix_ms) = self.door.new_id();
         let path = request.uri().path();
         let api = Api::at(path);
-        let zone = if api.is_none() && control::is_control(path) { Zone::Control } else { Zone::Inference };
         let own = ends.own.map(|own| own.ip());
-        if let Err(denied) = self.door.names.check(request.method(), request.uri(), request.headers(), own, zone) {
-            self.door.metrics.denied();
-            let (status, cause) = match denied {
-                guard::Denied::ContentType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, Cause::UnsupportedMediaType),
-                _ => (StatusCode::FORBIDDEN, Cause::Forbidden),
-            };
-            return match api {
-                Some(api) => reply::failure(&Failure::new(cause, denied.to_string()), api.dialect()),
-                None => reply::full(status, "text/plain; charset=utf-8", format!("{denied}\n")),
-            };
-        }
+        let zone = if api.is_none() && control::is_control(path) { Zone::Control } else { Zone::Inference };
+        let pass = match ends.entrance {
+            Entrance::Local => {
+                let checked = self.door.names.check(request.method(), request.uri(), request.headers(), own, zone);
+                if let Err(denied) = checked {
+                    return outside::denial(&self.door, denied, api);
+                }
+                None
+            }
+            way => match outside::admit(&self.door, &mut request, api, zone, (way, own, ends.peer.ip())) {
+                Ok(pass) => pass,
+                Err(response) => return *response,
+            },
+        };
+        let path = request.uri().path();
         // Only what a browser sent asks for an answer that a page may read.
         let from_page = request.headers().contains_key(header::ORIGIN).then(|| request.headers().clone());
         let mut response = match (request.method(), api) {
             (&Method::OPTIONS, _) if from_page.is_some() => reply::empty(StatusCode::NO_CONTENT),
-            (&Method::POST, Some(api)) => self.infer(api, request, id, unix_ms, ends.peer).await,
+            (&Method::POST, Some(api)) => self.infer(api, request, id, unix_ms, (ends.peer, pass)).await,
             (_, Some(api)) => reply::not_allowed("POST", api.dialect()),
             (&Method::POST, None) if stored::is_count(path) => {
-                let record = self.record(Api::Responses, id, unix_ms, ends.peer);
+                let record = self.record(Api::Responses, id, unix_ms, (ends.peer, pass));
                 stored::count(&self, request, record).await
             }
-            (_, None) => self.answer_other(request, zone).await,
+            (_, None) => self.answer_other(request, zone, pass).await,
         };
         if let Some(asked) = from_page {
             let is_preflight =
@@ -179,10 +188,13 @@ impl Worker {
         response
     }
 
-    fn record(&self, api: Api, id: RequestId, unix_ms: u64, peer: SocketAddr) -> Box<Record> {
+    fn record(&self, api: Api, id: RequestId, unix_ms: u64, (peer, pass): (SocketAddr, Option<Pass>)) -> Box<Record> {
         let Door { fleet, metrics, clock, .. } = &*self.door;
         let mut record = Record::new(fleet.clone(), metrics.clone(), *clock, id, unix_ms, api);
         record.trace_mut().client_ip = peer.ip().to_canonical().to_string();
+        if let Some(pass) = pass {
+            record.admitted(pass);
+        }
         record
     }
 
@@ -192,11 +204,11 @@ impl Worker {
         request: Request<Incoming>,
         id: RequestId,
         unix_ms: u64,
-        peer: SocketAddr,
+        from: (SocketAddr, Option<Pass>),
     ) -> Response<Reply> {
         let door = &self.door;
         let (parts, body) = request.into_parts();
-        let record = self.record(api, id, unix_ms, peer);
+        let record = self.record(api, id, unix_ms, from);
         let mut exchange = match Exchange::read(self.clone(), api, parts, body, record).await {
             Ok(exchange) => exchange,
             Err(refused) => {
@@ -246,7 +258,12 @@ impl Worker {
         }
     }
 
-    async fn answer_other(self: &Arc<Worker>, request: Request<Incoming>, zone: Zone) -> Response<Reply> {
+    async fn answer_other(
+        self: &Arc<Worker>,
+        request: Request<Incoming>,
+        zone: Zone,
+        pass: Option<Pass>,
+    ) -> Response<Reply> {
         if zone == Zone::Control {
             return control::answer(&self.door, request).await;
         }
@@ -260,7 +277,7 @@ impl Worker {
         if let Some(response) = self.door.listings().answer(&request) {
             return response;
         }
-        if let Some(response) = stored::answer(&self.door, &request) {
+        if let Some(response) = stored::answer(&self.door, &request, pass.as_ref().map(|pass| &**pass.name())) {
             return response;
         }
         let known = |path: &str| {
@@ -279,18 +296,6 @@ impl Worker {
         }
         reply::not_found(path)
     }
-}
-
-async fn accept(listeners: &[TcpListener]) -> std::io::Result<(TcpStream, SocketAddr)> {
-    std::future::poll_fn(|cx| {
-        for listener in listeners {
-            if let std::task::Poll::Ready(accepted) = listener.poll_accept(cx) {
-                return std::task::Poll::Ready(accepted);
-            }
-        }
-        std::task::Poll::Pending
-    })
-    .await
 }
 
 fn respond(status: StatusCode, headers: HeaderMap, body: Reply) -> Response<Reply> {

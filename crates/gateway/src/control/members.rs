@@ -199,6 +199,13 @@ fn within_bytes(text: &str, most: usize) -> Option<String> {
 /// `text` without spaces around it, if it has 1 to `most` characters and none that hides, moves the cursor or turns the
 /// reading direction: names are told to other people, who must be able to tell them apart.
 fn visible(text: &str, most: usize) -> Option<String> {
+    let text = text.trim();
+    let fits = (1..=most).contains(&text.chars().count()) && is_visible(text);
+    fits.then(|| text.to_owned())
+}
+
+/// Whether nothing in `text` hides, moves the cursor or turns the reading direction.
+pub(super) fn is_visible(text: &str) -> bool {
     let hides = |c: char| {
         c.is_control()
             || matches!(
@@ -207,9 +214,7 @@ fn visible(text: &str, most: usize) -> Option<String> {
                     | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
             )
     };
-    let text = text.trim();
-    let fits = (1..=most).contains(&text.chars().count()) && !text.chars().any(hides);
-    fits.then(|| text.to_owned())
+    !text.chars().any(hides)
 }
 
 #[cfg(test)]

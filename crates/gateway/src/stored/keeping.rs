@@ -18,6 +18,7 @@ pub(crate) struct Keeping {
     /// The items of the request's input, and their share of memory; `None` if the answer is not to be kept.
     input: Option<(Bytes, Permit)>,
     responses: Arc<Responses>,
+    owner: Option<Arc<str>>,
 }
 
 impl Keeping {
@@ -25,6 +26,7 @@ impl Keeping {
     /// answer was written here, and so says already what it continues and whether it is stored.
     pub(crate) fn new(
         responses: &Arc<Responses>,
+        owner: Option<Arc<str>>,
         body: &[u8],
         storing: &Storing,
         is_translated: bool,
@@ -41,7 +43,7 @@ impl Keeping {
             let previous = storing.previous.as_ref().map(|previous| previous.text.as_str());
             capture = capture.saying(previous, stores);
         }
-        Some(Box::new(Keeping { capture, streamed, input, responses: responses.clone() }))
+        Some(Box::new(Keeping { capture, streamed, input, responses: responses.clone(), owner }))
     }
 
     /// Takes the first bytes of the answer, perhaps `all` of it, and returns those for the client.
@@ -83,7 +85,7 @@ impl Keeping {
         let Some(response) = self.capture.taken() else { return };
         let turn = self.input.take().and_then(|(input, _)| Turn::new(input, response));
         if let Some(turn) = turn {
-            self.responses.put(turn);
+            self.responses.put(self.owner.as_deref(), turn);
         }
     }
 }

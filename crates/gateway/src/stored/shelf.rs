@@ -10,7 +10,7 @@ const TURN_BYTES: u64 = 512;
 
 pub(super) struct Shelf {
     turns: HashMap<String, Place>,
-    /// Ids by the time of their last use.
+    /// Labels by the time of their last use.
     by_use: BTreeMap<u64, String>,
     uses: u64,
     bytes: u64,
@@ -36,13 +36,13 @@ impl Shelf {
         Some(place.turn.clone())
     }
 
-    /// Takes a turn in, in place of one with the same id, and lets others go until there is room.
-    pub(super) fn put(&mut self, turn: Turn) {
-        self.remove(turn.id());
+    /// Takes a turn in, in place of one with the same label, and lets others go until there is room.
+    pub(super) fn put(&mut self, label: String, turn: Turn) {
+        self.remove(&label);
         self.uses += 1;
         self.bytes += cost(&turn);
-        self.by_use.insert(self.uses, turn.id().to_owned());
-        self.turns.insert(turn.id().to_owned(), Place { used: self.uses, turn: Arc::new(turn) });
+        self.by_use.insert(self.uses, label.clone());
+        self.turns.insert(label, Place { used: self.uses, turn: Arc::new(turn) });
         while self.turns.len() > self.most || self.bytes > self.most_bytes {
             let Some(oldest) = self.by_use.first_key_value().map(|(_, id)| id.clone()) else { break };
             self.remove(&oldest);
@@ -74,6 +74,10 @@ mod tests {
         Turn::new(input, response.into()).unwrap()
     }
 
+    fn put(shelf: &mut Shelf, id: &str, bytes: usize) {
+        shelf.put(id.to_owned(), turn(id, bytes));
+    }
+
     fn kept(shelf: &Shelf) -> Vec<&str> {
         shelf.by_use.values().map(String::as_str).collect()
     }
@@ -82,12 +86,12 @@ mod tests {
     fn what_was_not_used_for_the_longest_time_goes_first() {
         let mut shelf = Shelf::new(3, 1 << 20);
         for id in ["a", "b", "c"] {
-            shelf.put(turn(id, 100));
+            put(&mut shelf, id, 100);
         }
         assert!(shelf.get("a").is_some() && shelf.get("x").is_none());
-        shelf.put(turn("d", 100));
+        put(&mut shelf, "d", 100);
         assert_eq!(kept(&shelf), ["c", "a", "d"]);
-        shelf.put(turn("c", 200));
+        put(&mut shelf, "c", 200);
         assert_eq!(kept(&shelf), ["a", "d", "c"]);
         assert!(shelf.remove("d") && !shelf.remove("d"));
         assert_eq!((kept(&shelf), shelf.bytes), (vec!["a", "c"], 300 + 2 * TURN_BYTES));
@@ -97,12 +101,12 @@ mod tests {
     fn bytes_are_bounded_too() {
         let mut shelf = Shelf::new(1000, 3 * (1000 + TURN_BYTES));
         for id in ["a", "b", "c", "d"] {
-            shelf.put(turn(id, 1000));
+            put(&mut shelf, id, 1000);
         }
         assert_eq!(kept(&shelf), ["b", "c", "d"]);
-        shelf.put(turn("e", 2000));
+        put(&mut shelf, "e", 2000);
         assert_eq!(kept(&shelf), ["d", "e"]);
-        shelf.put(turn("f", 100_000));
+        put(&mut shelf, "f", 100_000);
         assert_eq!((kept(&shelf), shelf.bytes), (vec![], 0), "one that never fits empties the shelf and is not kept");
     }
 }
