@@ -27,6 +27,10 @@ impl Node {
             Change::Leave => return self.ask_fleet(|done| Order::Leave { done }),
             Change::Remove { device } => return self.ask_fleet(|done| Order::Remove { device, done }),
             Change::Rename { device, name } => return self.ask_fleet(|done| Order::Rename { device, name, done }),
+            Change::AddKey { name, rpm, at_once } => {
+                return self.ask_fleet(|done| Order::AddKey { name, rpm, at_once, done });
+            }
+            Change::RevokeKey { name } => return self.ask_fleet(|done| Order::RevokeKey { name, done }),
             Change::NewFleet { name } => return self.ask_fleet(|done| Order::NewFleet { name, done }),
         };
         let Some(me) = self.me.upgrade() else {

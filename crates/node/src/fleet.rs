@@ -11,6 +11,7 @@ mod driver;
 mod errands;
 mod heed;
 mod joining;
+pub(crate) mod keys;
 pub(crate) mod known;
 mod memory;
 mod names;
@@ -66,6 +67,10 @@ pub(crate) enum Order {
     Remove { device: String, done: Done },
     /// Call a member something else.
     Rename { device: String, name: String, done: Done },
+    /// Make a key for clients on other machines.
+    AddKey { name: String, rpm: Option<u32>, at_once: Option<u32>, done: Done },
+    /// Take such a key back.
+    RevokeKey { name: String, done: Done },
     /// Begin a new fleet.
     NewFleet { name: Option<String>, done: Done },
     /// Tell of all members.

@@ -298,6 +298,19 @@ pub struct WhyView {
     pub response_bytes: Option<u64>,
 }
 
+/// A row of `GET /fleet/keys` and `herd keys --json`: a key of clients on other machines, without the key itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyView {
+    /// What it is called.
+    pub name: String,
+    /// The day on which it was made, `2026-11-21`.
+    pub created: String,
+    /// Requests that it is good for in any minute; `None`: any number.
+    pub rpm: Option<u32>,
+    /// Requests that it is good for at once; `None`: any number.
+    pub at_once: Option<u32>,
+}
+
 /// A row of `GET /fleet/config` and `herd config --json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SettingView {

@@ -113,24 +113,24 @@ impl Driver {
         if self.names().iter().any(is_taken) {
             return Err(ChangeError::Refused(format!("another machine of the fleet is called {name}")));
         }
-        self.set(names::key(node), name.to_owned()).await;
+        self.set(names::key(node), Some(name.to_owned())).await;
         match names::given(&self.papers.memory.settings, node).as_deref() == Some(name) {
             true => Ok("{}".into()),
             false => Err(ChangeError::Refused("a guest changes no names".to_owned())),
         }
     }
 
-    /// Sets something for the whole fleet.
-    async fn set(&mut self, key: String, value: String) {
+    /// Sets something for the whole fleet, or takes it back.
+    pub(super) async fn set(&mut self, key: String, value: Option<String>) {
         let now = self.now();
         if let Some(party) = &mut self.party {
-            party.core.handle(Input::SettingSet { key, value: Some(value) }, now);
+            party.core.handle(Input::SettingSet { key, value }, now);
             return self.carry_out().await;
         }
         let Some(author) = self.me() else { return };
         let memory = &mut self.papers.memory;
         let counter = memory.settings.get(&key).map_or(0, |earlier| earlier.counter.saturating_add(1));
-        let setting = Setting { key: key.clone(), value: Some(value), epoch: memory.epoch, counter, author };
+        let setting = Setting { key: key.clone(), value, epoch: memory.epoch, counter, author };
         memory.settings.insert(key, setting);
         self.keep_memory().await;
         self.dirty = true;

@@ -300,6 +300,14 @@ impl Driver {
                 let renamed = self.rename(&device, &name).await;
                 let _ = done.send(renamed);
             }
+            Order::AddKey { name, rpm, at_once, done } => {
+                let added = self.add_key(&name, rpm, at_once).await;
+                let _ = done.send(added);
+            }
+            Order::RevokeKey { name, done } => {
+                let revoked = self.revoke_key(&name).await;
+                let _ = done.send(revoked);
+            }
             Order::NewFleet { name, done } => {
                 let begun = self.new_fleet(name).await;
                 let _ = done.send(begun);
