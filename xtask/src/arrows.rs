@@ -18,7 +18,7 @@ enum Floor {
 }
 
 const FLOORS: &[(Floor, &[&str])] = &[
-    (Floor::Outside, &["bench", "fake-ollama", "fleet-tests", "parts", "xtask"]),
+    (Floor::Outside, &["bench", "fake-ollama", "fleet-tests", "icongen", "parts", "xtask"]),
     (Floor::Faces, &["cli", "herd-desktop"]),
     (Floor::Agent, &["node"]),
     (Floor::Hands, &["backend", "gateway", "mesh", "probe", "store"]),

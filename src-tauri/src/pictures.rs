@@ -1,0 +1,36 @@
+//! The pictures of the tray, as `icongen` drew them.
+
+use tauri::image::Image;
+use tray::Icon;
+
+/// The picture of `icon` for this system's tray.
+pub(crate) fn picture(icon: Icon) -> Option<Image<'static>> {
+    Image::from_bytes(bytes(icon)).ok()
+}
+
+macro_rules! pictures {
+    ($kind:literal, $icon:ident) => {
+        match $icon {
+            Icon::Sharing => include_bytes!(concat!("../../icons/tray/sharing-", $kind, ".png")),
+            Icon::Busy => include_bytes!(concat!("../../icons/tray/busy-", $kind, ".png")),
+            Icon::Paused => include_bytes!(concat!("../../icons/tray/paused-", $kind, ".png")),
+            Icon::Meeting => include_bytes!(concat!("../../icons/tray/meeting-", $kind, ".png")),
+            Icon::Leading => include_bytes!(concat!("../../icons/tray/leading-", $kind, ".png")),
+            Icon::Alone => include_bytes!(concat!("../../icons/tray/alone-", $kind, ".png")),
+            Icon::Problem => include_bytes!(concat!("../../icons/tray/problem-", $kind, ".png")),
+            Icon::Off => include_bytes!(concat!("../../icons/tray/off-", $kind, ".png")),
+        }
+    };
+}
+
+/// macOS colours a template itself.
+#[cfg(target_os = "macos")]
+fn bytes(icon: Icon) -> &'static [u8] {
+    pictures!("template-44", icon)
+}
+
+/// Panels are dark more often than not; an edge of the other ink keeps the light glyph readable on the others.
+#[cfg(not(target_os = "macos"))]
+fn bytes(icon: Icon) -> &'static [u8] {
+    pictures!("light-44", icon)
+}
