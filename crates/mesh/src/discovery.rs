@@ -5,7 +5,7 @@
 //!
 //! [`Discovery::start`] starts a thread of mdns-sd's, which says farewell and ends when the [`Discovery`] is dropped.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use mdns_sd::{IfKind, IfPredicate, Receiver, ResolvedService, ServiceDaemon, ServiceEvent, ServiceInfo};
@@ -15,6 +15,9 @@ use crate::{FleetSecret, Hint, Secrets, Source, base32, interfaces};
 
 /// The service that is announced and looked for.
 pub const SERVICE: &str = "_herd-fleet._tcp.local.";
+
+/// As what a door for clients on other machines is announced: for browsers that list web servers, and by a name of its own.
+pub const HTTP_SERVICES: [&str; 2] = ["_http._tcp.local.", "_herd-fleet-api._tcp.local."];
 
 /// The version of what is announced.
 const VERSION: &str = "1";
@@ -186,6 +189,43 @@ impl Drop for Discovery {
         self.announced = None;
         // Its thread keeps itself alive: it ends only when it is told to.
         let _ = self.announcer.daemon.shutdown();
+    }
+}
+
+/// A name for an HTTP server of this machine on the local network, known as long as this lives.
+///
+/// Unlike nodes, it is announced under a name that stays: people type it. The name says nothing of the machine.
+pub struct Signpost {
+    daemon: ServiceDaemon,
+    names: Vec<String>,
+}
+
+impl Signpost {
+    /// Has `host` (`herd-1a2b3c4d.local`) mean `addresses`, all of this machine, and announces that a door is there at
+    /// `port`. Starts a thread of mdns-sd's, which says farewell and ends when this is dropped.
+    pub fn put_up(networks: Networks, host: &str, port: u16, addresses: &[IpAddr]) -> Result<Signpost, DiscoveryError> {
+        let Announcer { daemon, .. } = Announcer::start(networks)?;
+        let mut post = Signpost { daemon, names: Vec::new() };
+        let name = host.strip_suffix(".local").unwrap_or(host);
+        for service in HTTP_SERVICES {
+            let mut service =
+                ServiceInfo::new(service, name, &format!("{name}.local."), addresses, port, &[] as &[(&str, &str)])?;
+            // Whoever led before may be announcing it still: whoever leads now is right, and asks nobody.
+            service.set_requires_probe(false);
+            let full = service.get_fullname().to_owned();
+            post.daemon.register(service)?;
+            post.names.push(full);
+        }
+        Ok(post)
+    }
+}
+
+impl Drop for Signpost {
+    fn drop(&mut self) {
+        for name in &self.names {
+            let _ = self.daemon.unregister(name);
+        }
+        let _ = self.daemon.shutdown();
     }
 }
 

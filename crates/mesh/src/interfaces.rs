@@ -38,6 +38,61 @@ pub fn local_addresses() -> Vec<IpAddr> {
     all
 }
 
+/// An address of this machine, with the number of bits that the addresses of its network have in common.
+pub type OnNetwork = (IpAddr, u8);
+
+/// The addresses of this machine that others on its local networks can reach, with their networks, IPv4 first. Reads the
+/// system's tables.
+pub fn local_networks() -> Vec<OnNetwork> {
+    on_networks(is_local)
+}
+
+/// All addresses at which anything beside this machine's own programs finds it, with their networks, IPv4 first. Reads the
+/// system's tables.
+pub fn all_networks() -> Vec<OnNetwork> {
+    on_networks(|interface| {
+        let ip = interface.ip();
+        !ip.is_loopback() && !ip.is_unspecified() && !is_link_local(ip)
+    })
+}
+
+/// The addresses of this machine on the bridges of container engines, with their networks, IPv4 first: there containers
+/// find it. Reads the system's tables.
+pub fn container_networks() -> Vec<OnNetwork> {
+    on_networks(|interface| is_container_bridge(&interface.name) && !is_link_local(interface.ip()))
+}
+
+fn on_networks(is_meant: impl Fn(&Interface) -> bool) -> Vec<OnNetwork> {
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+    let with_bits = |interface: &Interface| match &interface.addr {
+        if_addrs::IfAddr::V4(one) => (IpAddr::V4(one.ip), one.prefixlen),
+        if_addrs::IfAddr::V6(one) => (IpAddr::V6(one.ip), one.prefixlen),
+    };
+    let mut all: Vec<_> = interfaces.iter().filter(|one| is_meant(one)).map(with_bits).collect();
+    all.sort_by_key(|(ip, _)| (ip.is_ipv6(), *ip));
+    all.dedup();
+    all
+}
+
+/// Whether an interface of this name is where a container engine on this machine puts its containers.
+fn is_container_bridge(name: &str) -> bool {
+    let is_number = |rest: &str| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit());
+    let numbered = ["docker", "podman", "cni-podman", "nerdctl", "cni"];
+    numbered.iter().any(|start| name.strip_prefix(start).is_some_and(is_number)) || is_docker_bridge(name)
+}
+
+/// Docker's own bridges are br- and twelve hexadecimal digits; br0 and br-lan are people's.
+fn is_docker_bridge(name: &str) -> bool {
+    name.strip_prefix("br-").is_some_and(|id| id.len() == 12 && id.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
+fn is_link_local(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    }
+}
+
 /// The address to tell a person, for something that listens on `port`.
 pub fn shown_address(port: u16) -> SocketAddr {
     let ip = local_addresses().into_iter().next().unwrap_or_else(|| [127, 0, 0, 1].into());
@@ -47,11 +102,11 @@ pub fn shown_address(port: u16) -> SocketAddr {
 /// Whether an interface leads to a network of machines.
 pub(crate) fn is_local(interface: &Interface) -> bool {
     let ip = interface.ip();
-    let link_local = match ip {
-        IpAddr::V4(ip) => ip.is_link_local(),
-        IpAddr::V6(ip) => ip.is_unicast_link_local(),
-    };
-    !ip.is_loopback() && !ip.is_unspecified() && !link_local && !interface.is_p2p() && !is_virtual(&interface.name)
+    !ip.is_loopback()
+        && !ip.is_unspecified()
+        && !is_link_local(ip)
+        && !interface.is_p2p()
+        && !is_virtual(&interface.name)
 }
 
 /// Whether an interface of this name leads to containers, virtual machines or tunnels.
@@ -61,9 +116,7 @@ fn is_virtual(name: &str) -> bool {
     let numbered = VIRTUAL_NUMBERED.iter().any(|start| name.strip_prefix(start).is_some_and(is_number));
     // ZeroTier: zt and eight random characters.
     let zerotier = name.len() == 10 && name.starts_with("zt");
-    // Docker's own bridges are br- and twelve hexadecimal digits; br0 and br-lan are people's.
-    let docker =
-        name.strip_prefix("br-").is_some_and(|id| id.len() == 12 && id.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    let docker = is_docker_bridge(name);
     // macOS shares its network with virtual machines over bridge100 and up; bridge0 is Thunderbolt's.
     let shared = name.strip_prefix("bridge").is_some_and(|rest| rest.len() >= 3 && is_number(rest));
     starts || numbered || zerotier || docker || shared || VIRTUAL_PARTS.iter().any(|part| name.contains(part))
@@ -115,6 +168,16 @@ mod tests {
             "calib0c",
         ] {
             assert!(is_virtual(name) || name == "ztabcdefgh", "{name}");
+        }
+    }
+
+    #[test]
+    fn bridges_of_containers_are_known_by_name() {
+        for name in ["docker0", "podman0", "podman12", "br-0123456789ab", "cni-podman0", "cni0", "nerdctl0"] {
+            assert!(is_container_bridge(name), "{name}");
+        }
+        for name in ["docker", "dockerx", "br0", "br-lan", "virbr0", "eth0", "veth1a2b3c", "lxdbr0", "tailscale0"] {
+            assert!(!is_container_bridge(name), "{name}");
         }
     }
 

@@ -25,7 +25,7 @@ mod transport;
 pub use files::FileError;
 pub use hello::{Hello, VERSIONS};
 pub use inbox::Events;
-pub use interfaces::{local_addresses, shown_address};
+pub use interfaces::{OnNetwork, all_networks, container_networks, local_addresses, local_networks, shown_address};
 pub use key::{Identity, NodeKey, NotAKey};
 pub use links::MOST_ADDRESSES;
 pub use secret::{FleetSecret, Secrets};
