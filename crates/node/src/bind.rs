@@ -42,7 +42,7 @@ pub(crate) fn listeners(host: Host, port: u16) -> anyhow::Result<Vec<TcpListener
     Ok(listeners)
 }
 
-fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+pub(crate) fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;

@@ -1,8 +1,12 @@
 //! What may be wrong on this machine, and what to do about it.
 
+use std::net::SocketAddr;
+
 use backend::Note;
 use proto::view::CheckView;
 use proto::{BackendKind, BackendState, Health, Link};
+
+use crate::run::Node;
 
 /// What the checks look at.
 pub(crate) struct Facts<'a> {
@@ -85,6 +89,54 @@ pub(crate) fn checks(facts: &Facts<'_>) -> Vec<CheckView> {
         checks.push(check("open files", "warning", found, Some("raise the limit (`ulimit -n`)")));
     }
     checks
+}
+
+/// Who besides this machine's own programs is answered, and why not.
+pub(crate) fn outside(node: &Node) -> Vec<CheckView> {
+    let (settings, outside) = (&node.settings, node.outside.load());
+    let ruling = node.fleet.ruling().borrow().clone();
+    let mut checks: Vec<CheckView> =
+        outside.faults.iter().map(|fault| check("network", "warning", fault.clone(), None)).collect();
+    let urls = |addresses: &[SocketAddr]| {
+        addresses.iter().map(|address| format!("http://{address}")).collect::<Vec<_>>().join(", ")
+    };
+    if settings.lan || !settings.addresses.is_empty() {
+        let leader = || node.leader()["name"].as_str().map_or_else(|| "the leader".to_owned(), str::to_owned);
+        checks.push(if ruling.keys.is_empty() {
+            let found = "clients on other machines are to be answered, but there is no key yet".to_owned();
+            check("network", "warning", found, Some("make one for each client: `herd keys add NAME`"))
+        } else if !outside.lan.is_empty() {
+            let name = outside.name.as_ref().map_or_else(String::new, |name| {
+                let port = outside.lan.first().map_or(0, SocketAddr::port);
+                format!(", also as http://{name}:{port}")
+            });
+            let keys = ruling.keys.len();
+            let found = format!("clients with one of {keys} keys are answered at {}{name}", urls(&outside.lan));
+            check("network", "ok", found, None)
+        } else if settings.addresses.is_empty() && !ruling.leads {
+            check("network", "ok", format!("{} leads, and answers clients on other machines", leader()), None)
+        } else {
+            let found = "this machine has no address at which clients on others could be answered".to_owned();
+            check("network", "warning", found, Some("connect it to a network"))
+        });
+    } else if !ruling.keys.is_empty() && ruling.leads {
+        let found = "there are keys for clients on other machines, but this one, which leads, does not answer them";
+        check_off(&mut checks, found);
+    }
+    if settings.containers {
+        checks.push(match outside.containers.as_slice() {
+            [] => {
+                let found = "no bridge of a container engine was found on this machine".to_owned();
+                check("containers", "warning", found, Some("it is looked for again and again; start the engine"))
+            }
+            at => check("containers", "ok", format!("containers are answered at {}", urls(at)), None),
+        });
+    }
+    checks
+}
+
+fn check_off(checks: &mut Vec<CheckView>, found: &str) {
+    checks.push(check("network", "warning", found.to_owned(), Some("set FLEET_LAN=on on the machines that may lead")));
 }
 
 /// Whether an Ollama of this version has a hole that is known by number.

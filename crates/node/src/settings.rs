@@ -22,8 +22,15 @@ use reader::Reader;
 /// Any value of a public field is fine; what [`Settings::table`] shows is what was read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    /// Where the door listens. `FLEET_HOST`
+    /// Where the door listens for this machine's own programs. `FLEET_HOST`
     pub host: Host,
+    /// Further addresses of this machine at which clients with a key are answered, at most 16; an unspecified one stands for
+    /// all of its kind. `FLEET_HOST`
+    pub addresses: Vec<IpAddr>,
+    /// Whether clients on other machines are answered, with a key, while this node leads its fleet. `FLEET_LAN`
+    pub lan: bool,
+    /// Whether containers on this machine are answered at the addresses of their engines' bridges. `FLEET_CONTAINERS`
+    pub containers: bool,
     /// The door's TCP port; 0 takes any free one. `FLEET_PORT`
     pub port: u16,
     /// The directory of the database, the logs and the control token. `FLEET_DATA_DIR`
@@ -77,7 +84,7 @@ pub struct Settings {
     rows: Vec<SettingView>,
 }
 
-/// The addresses of the door: this machine's own, never the network's.
+/// The addresses of the door for this machine's own programs, which no other machine can reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Host {
     /// 127.0.0.1 and ::1.
@@ -134,16 +141,6 @@ pub enum BadSetting {
         /// What it may be.
         expected: &'static str,
     },
-    /// The value would be right in a later version.
-    #[error("{name}={value} is not possible yet: {because}")]
-    NotYet {
-        /// The setting.
-        name: String,
-        /// What it was set to, shortened, without control characters.
-        value: String,
-        /// Why not.
-        because: &'static str,
-    },
     /// There is neither `FLEET_DATA_DIR` nor a home directory.
     #[error("no home directory is known: set FLEET_DATA_DIR to the directory for Herd's database and logs")]
     NoHome,
@@ -168,13 +165,15 @@ impl Settings {
         let vars: BTreeMap<String, String> = vars.into_iter().collect();
         let mut reader = Reader::new(&flag, &vars, file)?;
         let r = &mut reader;
+        let (host, addresses) = r.read(
+            "FLEET_HOST",
+            "localhost",
+            "Where the door listens; at other addresses than this machine's own, clients need a key.",
+            parse::hosts,
+        )?;
         let settings = Settings {
-            host: r.read(
-                "FLEET_HOST",
-                "localhost",
-                "Where the door listens: this machine's own addresses only.",
-                parse::host,
-            )?,
+            host,
+            addresses,
             port: r.read("FLEET_PORT", "11435", "The door's port, on 127.0.0.1 and ::1.", parse::port)?,
             data_dir: r.data_dir()?,
             node_name: r.read_or(
@@ -249,7 +248,7 @@ impl Settings {
                 "Options that would reload a model: strip, warn, passthrough.",
                 ContextProtection::chosen,
             )?,
-            scoring: r.later(
+            scoring: r.read(
                 "FLEET_SCORING",
                 "predicted",
                 "What decides between backends: predicted, points.",
@@ -273,6 +272,18 @@ impl Settings {
                 "Where other machines of the fleet are: host:port, comma between.",
                 parse::peers,
             )?,
+            lan: r.read(
+                "FLEET_LAN",
+                "off",
+                "Whether clients on other machines may call, with a key, while this machine leads.",
+                parse::on_off,
+            )?,
+            containers: r.read(
+                "FLEET_CONTAINERS",
+                "off",
+                "Whether containers may call at the addresses of their engines' bridges.",
+                parse::on_off,
+            )?,
             never_lead: flag(NEVER_LEAD).is_some(),
             rows: Vec::new(),
         };
@@ -282,8 +293,6 @@ impl Settings {
             "One more machine of the fleet, as users of the earlier system name it.",
             parse::router,
         )?;
-        r.later("FLEET_LAN", "off", "Whether clients on other machines may call, with a key.", parse::on_off)?;
-        r.later("FLEET_CONTAINERS", "off", "Whether local containers may call.", parse::on_off)?;
         let (rows, warnings) = reader.finish();
         let peers = settings.peers.iter().cloned().chain(router).collect();
         Ok((Settings { peers, rows, ..settings }, warnings))

@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use store::{ReadError, Store};
 
-use crate::fleet::Order;
+use crate::fleet::{FleetKey, Order};
 use crate::run::Node;
 use crate::{doctor, fleet_status, lanes};
 
@@ -24,6 +24,10 @@ impl Node {
         Some(match view {
             View::Status => json_of(&self.status(&backends)),
             View::Leader => json_of(&self.leader()),
+            View::Keys => {
+                let rows: Vec<_> = self.fleet.ruling().borrow().keys.iter().map(FleetKey::view).collect();
+                json_of(&rows)
+            }
             View::FleetQueue => json_of(&self.fleet_queue(&backends)),
             View::Models => json_of(&self.models(&backends)),
             View::Loaded => {
@@ -63,6 +67,7 @@ impl Node {
                     warnings: &me.warnings,
                     open_files: me.open_files,
                 });
+                checks.extend(doctor::outside(&me));
                 match me.fleet.ask(Order::Check).await {
                     Some(fleet) => checks.extend(fleet),
                     None => checks.push(doctor::silent_fleet()),
@@ -110,7 +115,7 @@ impl Node {
             in_flight,
             queued,
             uptime_s: self.clock.now().since(self.started).as_secs(),
-            listening: self.listening.clone(),
+            listening: self.listening.iter().cloned().chain(self.outside.load().addresses()).collect(),
             data_dir: self.settings.data_dir.display().to_string(),
         }
     }
@@ -208,6 +213,7 @@ pub(crate) fn stored_view(store: &Store, view: View) -> Result<Bytes, ViewError>
         | View::Nodes
         | View::Devices
         | View::Leader
+        | View::Keys
         | View::Doctor => Err(ViewError::Failed("this is not kept on disk".to_owned())),
     }
 }

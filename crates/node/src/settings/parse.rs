@@ -1,5 +1,6 @@
 //! What each kind of setting may be: a parser answers with the value, or with why the text is none.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
@@ -10,20 +11,41 @@ use super::{ContextProtection, Host, Scoring};
 pub(super) enum Why {
     /// It is not what is described here: "a number above 0".
     Not(&'static str),
-    /// It will be one in a later version; the reason why not yet.
-    NotYet(&'static str),
 }
 
-pub(super) fn host(text: &str) -> Result<Host, Why> {
-    match text.to_ascii_lowercase().as_str() {
-        "localhost" | "127.0.0.1,::1" | "127.0.0.1 + ::1" => Ok(Host::Loopback),
-        "127.0.0.1" => Ok(Host::V4),
-        "::1" | "[::1]" => Ok(Host::V6),
-        _ => Err(Why::NotYet(
-            "other machines may only call with a key, and this version has no keys. It listens on this machine's own \
-             addresses: localhost, 127.0.0.1 or ::1",
-        )),
+/// Addresses at which clients with a key are answered, at most.
+const MOST_ADDRESSES: usize = 16;
+
+/// Where the door listens for this machine's own programs, and where for others. Its own programs are always answered at
+/// loopback, whatever else is said.
+pub(super) fn hosts(text: &str) -> Result<(Host, Vec<IpAddr>), Why> {
+    const EXPECTED: Why =
+        Why::Not("localhost, or addresses of this machine with commas between, such as 127.0.0.1,192.168.1.5 or 0.0.0.0");
+    let (mut v4, mut v6, mut others) = (false, false, Vec::new());
+    for word in text.split([',', '+']).map(str::trim).filter(|word| !word.is_empty()) {
+        if word.eq_ignore_ascii_case("localhost") {
+            (v4, v6) = (true, true);
+            continue;
+        }
+        let bare = word.strip_prefix('[').and_then(|word| word.strip_suffix(']')).unwrap_or(word);
+        let ip: IpAddr = bare.parse().map_err(|_| EXPECTED)?;
+        match ip {
+            IpAddr::V4(Ipv4Addr::LOCALHOST) => v4 = true,
+            IpAddr::V6(Ipv6Addr::LOCALHOST) => v6 = true,
+            ip if ip.is_multicast() => return Err(EXPECTED),
+            ip if !others.contains(&ip) => others.push(ip),
+            _ => {}
+        }
     }
+    if others.len() > MOST_ADDRESSES || (others.is_empty() && !v4 && !v6) {
+        return Err(EXPECTED);
+    }
+    let host = match (v4, v6) {
+        (true, false) => Host::V4,
+        (false, true) => Host::V6,
+        _ => Host::Loopback,
+    };
+    Ok((host, others))
 }
 
 pub(super) fn port(text: &str) -> Result<u16, Why> {

@@ -192,7 +192,6 @@ fn bad(name: &str, value: &str, why: Why) -> BadSetting {
     let (name, value) = (name.to_owned(), printable(&without_password(value)));
     match why {
         Why::Not(expected) => BadSetting::Value { name, value, expected },
-        Why::NotYet(because) => BadSetting::NotYet { name, value, because },
     }
 }
 

@@ -67,14 +67,31 @@ fn a_bad_value_is_named_with_what_was_expected() {
 }
 
 #[test]
-fn the_door_stays_on_this_machine() {
-    for (value, host) in [("localhost", Host::Loopback), ("127.0.0.1", Host::V4), ("::1", Host::V6)] {
-        assert_eq!(read(&[], &[("FLEET_HOST", value)], None).unwrap().0.host, host, "{value}");
+fn the_door_is_always_on_this_machine_and_elsewhere_where_that_is_said() {
+    for (value, host, others) in [
+        ("localhost", Host::Loopback, &[][..]),
+        ("127.0.0.1", Host::V4, &[]),
+        ("::1", Host::V6, &[]),
+        ("[::1]", Host::V6, &[]),
+        ("127.0.0.1,::1", Host::Loopback, &[]),
+        ("127.0.0.1 + ::1", Host::Loopback, &[]),
+        ("0.0.0.0", Host::Loopback, &["0.0.0.0"]),
+        ("::", Host::Loopback, &["::"]),
+        ("192.168.1.5", Host::Loopback, &["192.168.1.5"]),
+        ("127.0.0.1,192.168.1.5,[fd00::5],192.168.1.5", Host::V4, &["192.168.1.5", "fd00::5"]),
+    ] {
+        let (settings, warnings) = read(&[], &[("FLEET_HOST", value)], None).unwrap();
+        let addresses: Vec<String> = settings.addresses.iter().map(ToString::to_string).collect();
+        assert_eq!((settings.host, addresses), (host, others.iter().map(ToString::to_string).collect()), "{value}");
+        assert_eq!(warnings, Vec::<String>::new());
     }
-    for value in ["0.0.0.0", "::", "192.168.1.5", "127.0.0.1.nip.io", "mac-studio"] {
+    for value in ["127.0.0.1.nip.io", "mac-studio", "192.168.1.0/24", "224.0.0.1", ","] {
         let refusal = read(&[], &[("FLEET_HOST", value)], None).unwrap_err();
-        assert!(matches!(refusal, BadSetting::NotYet { .. }), "{value}: {refusal}");
+        assert!(matches!(refusal, BadSetting::Value { .. }), "{value}: {refusal}");
     }
+    assert!(!read(&[], &[], None).unwrap().0.lan);
+    let (settings, _) = read(&[], &[("FLEET_LAN", "on"), ("FLEET_CONTAINERS", "yes")], None).unwrap();
+    assert!(settings.lan && settings.containers);
 }
 
 #[test]
@@ -126,7 +143,6 @@ fn unknown_names_are_warned_of_with_the_nearest() {
             "FLEET_SCORE_MODEL_HOT has no effect: the points are as documented, without a setting",
         ),
         ("FLEET_TELEMETRY", "FLEET_TELEMETRY has no effect: nothing is sent to anybody"),
-        ("FLEET_LAN", "FLEET_LAN has no effect in this version yet"),
     ] {
         assert_eq!(read(&[], &[(name, "1")], None).unwrap().1, [said]);
     }
