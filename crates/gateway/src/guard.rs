@@ -54,10 +54,16 @@ impl Names {
         own: Option<IpAddr>,
         zone: Zone,
     ) -> Result<(), Denied> {
-        rules(method, uri, headers, |authority| self.is_own(authority, own), |origin, host| match zone {
-            Zone::Inference => is_local_tool(origin),
-            Zone::Control => is_own_page(origin, host),
-        })
+        rules(
+            method,
+            uri,
+            headers,
+            |authority| self.is_own(authority, own),
+            |origin, host| match zone {
+                Zone::Inference => is_local_tool(origin),
+                Zone::Control => is_own_page(origin, host),
+            },
+        )
     }
 
     /// The same for a client that came in by another way than this machine's own addresses; `name` is what the fleet is

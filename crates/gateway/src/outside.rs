@@ -127,7 +127,10 @@ fn too_many(Limited { limit, retry_after_s }: Limited) -> Failure {
 
 /// Whether a person with a browser calls.
 fn is_browser(headers: &HeaderMap) -> bool {
-    headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).is_some_and(|accept| accept.contains("text/html"))
+    headers
+        .get(header::ACCEPT)
+        .and_then(|accept| accept.to_str().ok())
+        .is_some_and(|accept| accept.contains("text/html"))
 }
 
 /// In which words the client is to be told something.

@@ -148,8 +148,7 @@ impl Ways {
 
     /// Announces the fleet's name where it means this machine.
     fn sign(&mut self, ruling: &Ruling, outside: &mut Outside) {
-        let addresses: Vec<IpAddr> =
-            self.open.iter().filter(|(way, _)| way.is_named).map(|(way, _)| way.ip).collect();
+        let addresses: Vec<IpAddr> = self.open.iter().filter(|(way, _)| way.is_named).map(|(way, _)| way.ip).collect();
         let name = (self.mdns && !addresses.is_empty()).then(|| name_on_lan(&ruling.fleet));
         let Some(name) = name else {
             if self.post.take().is_some() {
@@ -178,15 +177,13 @@ impl Ways {
             outside.faults.iter().for_each(|fault| tracing::warn!(fault, "a way in for others is not open"));
         }
         if (&before.lan, &before.containers) != (&outside.lan, &outside.containers) {
-            let list = |addresses: &[SocketAddr]| {
-                addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-            };
+            let list =
+                |addresses: &[SocketAddr]| addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             let (lan, containers) = (list(&outside.lan), list(&outside.containers));
             tracing::info!(lan, containers, name = outside.name, "the ways in for others are open now");
         }
         self.shown.store(Arc::new(outside));
     }
-
 }
 
 impl Wishes {
@@ -206,7 +203,8 @@ impl Wishes {
         if self.containers {
             // From one bridge to the address of another goes without leaving the machine. Whoever calls from elsewhere only
             // pretends to be near.
-            let networks: Vec<Network> = addresses.containers.iter().map(|(ip, bits)| Network::new(*ip, *bits)).collect();
+            let networks: Vec<Network> =
+                addresses.containers.iter().map(|(ip, bits)| Network::new(*ip, *bits)).collect();
             for (ip, _) in &addresses.containers {
                 add(Way { ip: *ip, entrance: Entrance::Container, networks: networks.clone(), is_named: false });
             }
@@ -250,11 +248,7 @@ struct Addresses {
 
 impl Addresses {
     fn now() -> Addresses {
-        Addresses {
-            local: mesh::local_networks(),
-            containers: mesh::container_networks(),
-            all: mesh::all_networks(),
-        }
+        Addresses { local: mesh::local_networks(), containers: mesh::container_networks(), all: mesh::all_networks() }
     }
 }
 
