@@ -6,14 +6,11 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-use super::bus::{Bus, Refusal};
+use super::bus::{Line, PATIENCE};
 use super::wire::{Call, Value};
 use super::x11::Display;
 use crate::Roots;
 use crate::sense::IdleSense;
-
-/// How long a bus may take. Services answer in well under a millisecond; on a machine that is worked hard, later.
-const PATIENCE: Duration = Duration::from_secs(1);
 
 pub(super) struct Idle {
     session: Line,
@@ -30,8 +27,8 @@ impl Idle {
 
     pub(super) fn patient(patience: Duration, roots: &Roots) -> Idle {
         Idle {
-            session: Line { address: roots.session_bus.clone(), patience, bus: None },
-            system: Line { address: roots.system_bus.clone(), patience, bus: None },
+            session: Line::new(roots.session_bus.clone(), patience),
+            system: Line::new(roots.system_bus.clone(), patience),
             display: roots.display.as_deref().map(Display::new),
             hint_is_kept: false,
         }
@@ -82,28 +79,5 @@ fn manager(property: &str) -> Call<'static> {
         interface: "org.freedesktop.DBus.Properties",
         member: "Get",
         arguments: if property == "IdleHint" { IDLE } else { SINCE },
-    }
-}
-
-/// A bus that is connected to when it is first needed, and again after it was lost.
-struct Line {
-    address: Option<String>,
-    patience: Duration,
-    bus: Option<Bus>,
-}
-
-impl Line {
-    fn ask(&mut self, call: &Call<'_>) -> Option<Value> {
-        if self.bus.is_none() {
-            self.bus = Some(Bus::connect(self.address.as_deref()?, self.patience).ok()?);
-        }
-        match self.bus.as_mut()?.ask(call) {
-            Ok(value) => Some(value),
-            Err(Refusal::Declined) => None,
-            Err(Refusal::Broken(_)) => {
-                self.bus = None;
-                None
-            }
-        }
     }
 }

@@ -1,16 +1,28 @@
-//! Linux: files of the kernel below a root, the message buses, X11, and NVIDIA's driver.
+//! Linux: files of the kernel below a root, the message buses, the sound server, X11, and NVIDIA's driver.
 
+mod alsa;
 mod amd;
+pub(crate) mod awake;
 mod bus;
+mod camera;
 mod cgroup;
 mod cpu;
+mod display;
 mod files;
+mod full_screen;
 mod heat;
 mod host;
 mod idle;
+mod lid;
+mod lock;
 mod memory;
+mod metered;
+mod microphone;
 mod pci;
 mod power;
+pub(crate) mod presence;
+mod processes;
+mod pulse;
 #[cfg(test)]
 mod tests;
 mod wire;

@@ -16,6 +16,8 @@ pub(super) struct Call<'a> {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Value {
     Bool(bool),
+    I32(i32),
+    U32(u32),
     U64(u64),
     /// Of any other type.
     Other,
@@ -157,6 +159,8 @@ pub(super) fn value(signature: &str, body: &[u8], order: Order) -> Option<Value>
     };
     match kind {
         b'b' => Some(Value::Bool(order.u32(body, at.next_multiple_of(4))? != 0)),
+        b'i' => Some(Value::I32(order.u32(body, at.next_multiple_of(4))?.cast_signed())),
+        b'u' => Some(Value::U32(order.u32(body, at.next_multiple_of(4))?)),
         b't' => Some(Value::U64(order.u64(body, at.next_multiple_of(8))?)),
         _ => Some(Value::Other),
     }
@@ -193,6 +197,8 @@ mod tests {
             ("v", little, Order::Little, Some(Value::U64(9))),
             ("v", big, Order::Big, Some(Value::U64(9))),
             ("v", b"\x01b\0\0\x01\0\0\0".to_vec(), Order::Little, Some(Value::Bool(true))),
+            ("v", b"\x01i\0\0\xff\xff\xff\xff".to_vec(), Order::Little, Some(Value::I32(-1))),
+            ("v", b"\x01u\0\0\0\0\0\x04".to_vec(), Order::Big, Some(Value::U32(4))),
             ("v", b"\x01s\0\0\x01\0\0\0a\0".to_vec(), Order::Little, Some(Value::Other)),
             ("v", b"\x01t\0\0".to_vec(), Order::Little, None),
             ("v", b"\xff".to_vec(), Order::Little, None),
