@@ -6,6 +6,7 @@
 //! multiple of the message's length.
 
 mod bounds;
+mod journal;
 mod placing;
 mod pulse;
 mod settings;
@@ -16,6 +17,10 @@ mod talk;
 use minicbor::{Decoder, Encoder};
 
 pub use bounds::{MAX_KEY, MAX_MEMBERS, MAX_MESSAGE, MAX_PAYLOAD, MAX_SETTINGS, MAX_VALUE};
+pub use journal::{
+    Batch, Cell, Cells, Entry as JournalEntry, Held, MAX_BATCH, MAX_CELLS, MAX_ENTRIES, MAX_JOURNALS, MAX_VECTOR, Run,
+    Vector,
+};
 pub use placing::{
     Ask, Beat, Ended, Excluded, Issued, LaneSpeed, LaneWork, MAX_EXCLUDED, MAX_ISSUERS, MAX_LANES, MAX_NAME,
     MAX_PLACES_TOLD, MAX_SCORED, MAX_TAGS, MAX_WANTED, Name, Refused, Scored, Speeds, Ticket, Waiting, Withdrawn, Work,

@@ -3,6 +3,8 @@
 use proto::{Outcome, Trace};
 use rusqlite::{CachedStatement, Connection, ErrorCode, params};
 
+use crate::hours::Pending;
+use crate::journal::Own;
 use crate::row::{self, Json};
 
 const TRACE: &str = "INSERT INTO request_traces (
@@ -10,25 +12,51 @@ const TRACE: &str = "INSERT INTO request_traces (
     prompt_tokens, completion_tokens, retry_count, fallback_used, excluded_nodes, client_ip, original_format,
     error_message, timestamp, tags, finish_reason, estimated_tokens, node_key, backend, path, kind, http_status,
     queued_ms, app, candidates, attempts, unretriable, request_bytes, response_bytes,
-    context, context_verdict, loaded_ms, session, key_id
+    context, context_verdict, loaded_ms, session, key_id, journal, seq
 ) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23,
-    ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37, ?38)";
+    ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37, ?38, ?39, ?40)";
 
 const OBSERVATION: &str = "INSERT INTO latency_observations (
-    node_id, model_name, latency_ms, tokens_generated, timestamp, prompt_tokens, completion_tokens, node_key, backend
-) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+    node_id, model_name, latency_ms, tokens_generated, timestamp, prompt_tokens, completion_tokens, node_key, backend,
+    journal
+) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
 
-/// Who writes.
+/// Who writes, and where to.
 pub(crate) struct Author {
+    /// This node's shown name.
     pub(crate) node_id: String,
-    pub(crate) node_key: String,
+    /// This node's journal.
+    pub(crate) own: Own,
+    /// Hours that are to be summed.
+    pub(crate) pending: Pending,
 }
 
 /// Writes all of `traces` or, where the database as a whole refuses, none. Answers how many rows were left out because
 /// the table does not take them.
 pub(crate) fn batch(
     connection: &mut Connection,
-    author: &Author,
+    author: &mut Author,
+    json: &mut Json,
+    traces: &[Trace],
+) -> Result<usize, rusqlite::Error> {
+    let before = author.own.through;
+    let written = write(connection, author, json, traces);
+    match written {
+        Ok(left_out) => {
+            author.own.note();
+            traces.iter().for_each(|trace| author.pending.recorded(seconds(trace)));
+            Ok(left_out)
+        }
+        Err(error) => {
+            author.own.through = before;
+            Err(error)
+        }
+    }
+}
+
+fn write(
+    connection: &mut Connection,
+    author: &mut Author,
     json: &mut Json,
     traces: &[Trace],
 ) -> Result<usize, rusqlite::Error> {
@@ -39,14 +67,21 @@ pub(crate) fn batch(
         let mut observation_row = change.prepare_cached(OBSERVATION)?;
         for trace in traces {
             match one(&mut trace_row, &mut observation_row, author, json, trace) {
+                Ok(()) => author.own.through += 1,
                 // A table of the earlier system may have rules that this row breaks: the others need not suffer.
                 Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => left_out += 1,
-                other => other?,
+                Err(error) => return Err(error),
             }
         }
     }
+    author.own.store_through(&change)?;
     change.commit()?;
     Ok(left_out)
+}
+
+/// When it came: Unix seconds.
+fn seconds(trace: &Trace) -> f64 {
+    trace.unix_ms as f64 / 1000.0
 }
 
 fn one(
@@ -58,7 +93,16 @@ fn one(
 ) -> Result<(), rusqlite::Error> {
     json.fill(trace);
     let json: &Json = json;
-    let timestamp = trace.unix_ms as f64 / 1000.0;
+    let timestamp = seconds(trace);
+    let seq = row::count(author.own.through.saturating_add(1));
+    let key;
+    let (node_id, node_key) = match &trace.server {
+        Some(server) => {
+            key = server.id.full();
+            (row::name(&server.name), key.as_str())
+        }
+        None => (author.node_id.as_str(), author.own.door_key()),
+    };
     let latency_ms = row::measure(trace.latency_ms);
     let (prompt_tokens, completion_tokens) =
         (trace.prompt_tokens.map(row::count), trace.completion_tokens.map(row::count));
@@ -67,7 +111,7 @@ fn one(
         trace.request_id.as_str(),
         row::name(&trace.model),
         row::name(&trace.original_model),
-        author.node_id,
+        node_id,
         row::chosen(trace).map(|candidate| row::measure(candidate.total())),
         json.scores_breakdown(),
         trace.outcome.as_str(),
@@ -85,7 +129,7 @@ fn one(
         json.tags(),
         trace.finish_reason.as_deref().map(row::name),
         row::count(trace.estimated_tokens),
-        author.node_key,
+        node_key,
         backend,
         trace.api.path(),
         row::kind(trace.api),
@@ -102,18 +146,21 @@ fn one(
         trace.loaded_ms.map(row::measure),
         trace.session.map(|session| format!("{session:016x}")),
         trace.client_key.as_deref().map(row::name),
+        author.own.id,
+        seq,
     ])?;
     if trace.outcome == Outcome::Completed && trace.api.needs_slot() {
         observation_row.execute(params![
-            author.node_id,
+            node_id,
             row::name(&trace.model),
             latency_ms,
             completion_tokens,
             timestamp,
             prompt_tokens,
             completion_tokens,
-            author.node_key,
+            node_key,
             backend,
+            author.own.id,
         ])?;
     }
     Ok(())
@@ -127,6 +174,12 @@ mod tests {
 
     use super::*;
     use crate::{read, report, schema};
+
+    fn author(connection: &Connection) -> Author {
+        let dir = tempfile::tempdir().unwrap();
+        let own = Own::open(connection, dir.path(), "key", "studio").unwrap();
+        Author { node_id: "studio".to_owned(), own, pending: Pending::load(connection).unwrap() }
+    }
 
     /// Any text, long ones and control characters included.
     fn text() -> impl Strategy<Value = String> {
@@ -198,8 +251,8 @@ mod tests {
         fn any_trace_is_stored_within_bounds_and_read_back(traces in proptest::collection::vec(trace(), 1..4)) {
             let mut connection = Connection::open_in_memory().unwrap();
             schema::migrate(&mut connection).unwrap();
-            let author = Author { node_id: "studio".to_owned(), node_key: "key".to_owned() };
-            let left_out = batch(&mut connection, &author, &mut Json::default(), &traces).unwrap();
+            let mut author = author(&connection);
+            let left_out = batch(&mut connection, &mut author, &mut Json::default(), &traces).unwrap();
             prop_assert_eq!(left_out, 0);
             prop_assert_eq!(read::traces(&connection, 10).unwrap().len(), traces.len());
             for trace in &traces {
@@ -224,11 +277,12 @@ mod tests {
         let mut connection = Connection::open_in_memory().unwrap();
         schema::migrate(&mut connection).unwrap();
         connection.execute_batch("CREATE UNIQUE INDEX theirs ON request_traces (request_id)").unwrap();
-        let author = Author { node_id: "studio".to_owned(), node_key: "key".to_owned() };
+        let mut author = author(&connection);
         let mut runner = proptest::test_runner::TestRunner::deterministic();
         let trace = trace().new_tree(&mut runner).unwrap().current();
         let other = Trace { request_id: RequestId::new(1, 1), ..trace.clone() };
-        let left_out = batch(&mut connection, &author, &mut Json::default(), &[trace.clone(), trace, other]).unwrap();
+        let left_out =
+            batch(&mut connection, &mut author, &mut Json::default(), &[trace.clone(), trace, other]).unwrap();
         assert_eq!((left_out, read::traces(&connection, 10).unwrap().len()), (1, 2));
     }
 }

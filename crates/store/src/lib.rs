@@ -6,10 +6,15 @@
 //! a power cut may also lose what the system had not yet put on disk (`synchronous=NORMAL`).
 //! Reading opens a connection of its own each time and blocks: call it where blocking is allowed.
 
+mod columns;
 mod damage;
+mod give;
+mod hours;
 mod insert;
+mod journal;
 mod lock;
 pub mod log;
+mod merge;
 mod open;
 mod queue;
 mod read;
@@ -20,15 +25,17 @@ mod schema;
 mod writer;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::time::Duration;
 
 use proto::view::{OverviewView, TraceView, WhyView};
+use proto::wire::{Batch, MAX_BATCH, MAX_ENTRIES, Vector};
 use proto::{Clock, Trace};
 use serde_json::Value;
 
 use crate::queue::Queue;
 
+pub use crate::merge::{MergeError, Merged};
 pub use crate::open::OpenError;
 pub use crate::queue::{LINGER, QUEUE_ROWS};
 pub use crate::read::{LEAST_BEGINNING, MOST_TRACES, ReadError};
@@ -36,6 +43,9 @@ pub use crate::writer::Writer;
 
 /// The database's name in the data directory.
 pub const DATABASE: &str = "latency.db";
+
+/// How long somebody waits until another node's entries are stored.
+const MERGING: Duration = Duration::from_secs(30);
 
 /// How long a reader waits for rows that were recorded before it asked.
 const CATCH_UP: Duration = Duration::from_millis(500);
@@ -71,6 +81,54 @@ struct Shared {
     path: PathBuf,
     node_key: String,
     clock: Clock,
+    name: Mutex<Arc<str>>,
+    held: Mutex<Holding>,
+    listener: OnceLock<Listener>,
+}
+
+/// Told by the writer what has changed.
+type Listener = Box<dyn Fn(News) + Send + Sync>;
+
+/// What is held of all journals.
+#[derive(Default)]
+struct Holding {
+    vector: Arc<Vector>,
+    digest: u64,
+}
+
+/// What has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    /// Requests of this node are on record: others lack them.
+    Recorded,
+    /// Entries of other nodes came, or sums were made.
+    Merged,
+}
+
+impl Shared {
+    fn name(&self) -> Arc<str> {
+        self.name.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn held(&self) -> MutexGuard<'_, Holding> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes visible what the database holds. A database that cannot be read changes nothing.
+    fn hold(&self, connection: &rusqlite::Connection, news: News) {
+        let vector = match journal::vector(connection) {
+            Ok(vector) => vector,
+            Err(error) => return tracing::warn!(%error, "what is on record cannot be listed"),
+        };
+        let digest = vector.digest();
+        let mut held = self.held();
+        let is_news = held.digest != digest;
+        (held.digest, held.vector) = (digest, Arc::new(vector));
+        drop(held);
+        if let Some(listener) = self.listener.get().filter(|_| is_news) {
+            listener(news);
+        }
+    }
 }
 
 /// Closes the queue when the last handle goes.
@@ -95,9 +153,13 @@ impl Store {
         let shared = Arc::new(Shared {
             queue: Queue::new(),
             path: settings.dir.join(DATABASE),
-            node_key: opened.node_key.clone(),
+            node_key: opened.own.door_key().to_owned(),
             clock,
+            name: Mutex::new(settings.node_id.as_str().into()),
+            held: Mutex::default(),
+            listener: OnceLock::new(),
         });
+        shared.hold(&opened.connection, News::Merged);
         let store = Store { shared: shared.clone(), _closer: Arc::new(Closer(shared.clone())) };
         Ok((store, Writer::new(shared, settings, opened)))
     }
@@ -131,6 +193,57 @@ impl Store {
     /// Ends the writer as soon as it has stored what it has. Rows recorded later are dropped and counted.
     pub fn close(&self) {
         self.shared.queue.close();
+    }
+
+    /// Tells what this node is called from now on.
+    pub fn rename(&self, name: &str) {
+        *self.shared.name.lock().unwrap_or_else(PoisonError::into_inner) = name.into();
+    }
+
+    /// What is held of every node's journal, as of the last commit. At most [`proto::wire::MAX_JOURNALS`] are listed.
+    pub fn vector(&self) -> Arc<Vector> {
+        self.shared.held().vector.clone()
+    }
+
+    /// The [digest](Vector::digest) of [`Store::vector`].
+    pub fn digest(&self) -> u64 {
+        self.shared.held().digest
+    }
+
+    /// Has `listener` called on the writer's thread whenever [`Store::vector`] has changed; the first one counts. It must
+    /// not block.
+    pub fn listen(&self, listener: impl Fn(News) + Send + Sync + 'static) {
+        let _ = self.shared.listener.set(Box::new(listener));
+    }
+
+    /// What somebody who holds `theirs` lacks: at most `most_rows` entries in at most `most_bytes`, oldest first, as bytes
+    /// for [`Store::merge`]. Requests that are too old for others to keep are left out. Blocks.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn since(&self, theirs: &Vector, most_rows: usize, most_bytes: usize) -> Result<Vec<u8>, ReadError> {
+        let mut reader = open::reader(&self.shared.path)?;
+        if give::is_fork(&reader, theirs)? {
+            self.shared.queue.forked();
+        }
+        let most = give::Most { rows: most_rows.min(MAX_ENTRIES), bytes: most_bytes.min(MAX_BATCH) };
+        let oldest = self.seconds() - writer::KEEP_OTHERS.as_secs_f64();
+        Ok(give::since(&mut reader, theirs, most, oldest)?.encode())
+    }
+
+    /// Takes the entries that `from` gave, as its [`Store::since`] made them. Entries of this node's own journal are
+    /// refused, and so is what cannot be; what is held already is left as it is. Blocks until it is stored.
+    ///
+    /// # Errors
+    /// The bytes are no batch; the writer has enough to do or has ended; the database does not take it.
+    pub fn merge(&self, bytes: &[u8], from: &str) -> Result<Merged, MergeError> {
+        let batch = Batch::decode(bytes).map_err(|error| MergeError::Unreadable(error.to_string()))?;
+        if batch.runs.is_empty() {
+            return Ok(Merged { more: batch.more, ..Merged::default() });
+        }
+        let (done, result) = mpsc::sync_channel(1);
+        self.shared.queue.merge(merge::Merge { batch, from: from.to_owned(), done })?;
+        result.recv_timeout(MERGING).unwrap_or(Err(MergeError::Busy))
     }
 
     /// The newest `limit` requests (at most [`MOST_TRACES`]), newest first.

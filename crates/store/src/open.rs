@@ -10,6 +10,8 @@ use rusqlite::backup::Backup;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::damage::{is_damage, set_aside};
+use crate::hours::Pending;
+use crate::journal::Own;
 use crate::lock::{DirLock, Refused, owner_only};
 use crate::{DATABASE, Settings, schema};
 
@@ -96,7 +98,8 @@ pub(crate) struct Opened {
     pub(crate) connection: Connection,
     pub(crate) notices: Vec<Notice>,
     pub(crate) lock: DirLock,
-    pub(crate) node_key: String,
+    pub(crate) own: Own,
+    pub(crate) pending: Pending,
 }
 
 pub(crate) fn open(settings: &Settings, clock: Clock) -> Result<Opened, OpenError> {
@@ -115,11 +118,14 @@ pub(crate) fn open(settings: &Settings, clock: Clock) -> Result<Opened, OpenErro
         }
         other => other?,
     };
+    let failed = |source| OpenError::Sqlite { path: path.clone(), source };
     let node_key = match settings.node_key.as_str() {
-        "" => kept_key(&connection).map_err(|source| OpenError::Sqlite { path, source })?,
+        "" => kept_key(&connection).map_err(failed)?,
         given => given.to_owned(),
     };
-    Ok(Opened { connection, notices, lock, node_key })
+    let own = Own::open(&connection, &settings.dir, &node_key, &settings.node_id).map_err(failed)?;
+    let pending = Pending::load(&connection).map_err(failed)?;
+    Ok(Opened { connection, notices, lock, own, pending })
 }
 
 /// Opens the file for writing and brings its tables up to date.

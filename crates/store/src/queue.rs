@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use proto::Trace;
 
+use crate::merge::{Merge, MergeError};
+
 /// Rows that may wait for the writer; the next one is dropped and counted.
 pub const QUEUE_ROWS: usize = 8192;
 
@@ -14,6 +16,9 @@ pub const LINGER: Duration = Duration::from_millis(200);
 
 /// Rows at which the writer does not wait for more.
 const BATCH_ROWS: usize = 1024;
+
+/// Batches of other nodes that may wait for the writer; the next one is refused.
+const MOST_MERGES: usize = 4;
 
 /// The rows on their way, with the two things threads wait for: something to write, and everything written.
 pub(crate) struct Queue {
@@ -26,18 +31,32 @@ pub(crate) struct Queue {
 #[derive(Default)]
 struct State {
     rows: Vec<Trace>,
+    merges: Vec<Merge>,
     /// Rows ever put in.
     pushed: u64,
     /// Rows that are stored or given up.
     settled: u64,
     flush_wanted: bool,
+    /// Somebody has entries of this node's journal that this node has not.
+    forked: bool,
     closed: bool,
 }
 
 impl State {
     fn is_urgent(&self) -> bool {
-        self.closed || self.flush_wanted || self.rows.len() >= BATCH_ROWS
+        self.closed || self.flush_wanted || self.forked || !self.merges.is_empty() || self.rows.len() >= BATCH_ROWS
     }
+}
+
+/// What the writer is to do.
+#[derive(Default)]
+pub(crate) struct Work {
+    /// Rows that are not stored yet.
+    pub(crate) batch: Vec<Trace>,
+    /// Batches of other nodes; whoever waits for one that is dropped learns of that.
+    pub(crate) merges: Vec<Merge>,
+    /// A new journal is to be begun.
+    pub(crate) forked: bool,
 }
 
 impl Queue {
@@ -62,9 +81,27 @@ impl Queue {
         }
     }
 
-    /// Moves all rows into `batch`, which must be empty, waiting at most `idle` for the first and [`LINGER`] for more.
+    /// Hands a batch of another node to the writer, or gives it back.
+    pub(crate) fn merge(&self, merge: Merge) -> Result<(), MergeError> {
+        let mut state = self.lock();
+        if state.closed || state.merges.len() >= MOST_MERGES {
+            return Err(MergeError::Busy);
+        }
+        state.merges.push(merge);
+        drop(state);
+        self.work.notify_one();
+        Ok(())
+    }
+
+    /// Has the writer begin a new journal.
+    pub(crate) fn forked(&self) {
+        self.lock().forked = true;
+        self.work.notify_one();
+    }
+
+    /// Moves all rows into `work`, whose batch must be empty, waiting at most `idle` for the first and [`LINGER`] for more.
     /// True when the queue is closed: no row comes after these.
-    pub(crate) fn take(&self, batch: &mut Vec<Trace>, idle: Duration) -> bool {
+    pub(crate) fn take(&self, work: &mut Work, idle: Duration) -> bool {
         let state = self.lock();
         let quiet = |state: &mut State| state.rows.is_empty() && !state.is_urgent();
         let (mut state, _) = self.work.wait_timeout_while(state, idle, quiet).unwrap_or_else(PoisonError::into_inner);
@@ -75,7 +112,9 @@ impl Queue {
                 .unwrap_or_else(PoisonError::into_inner);
         }
         state.flush_wanted = false;
-        std::mem::swap(&mut state.rows, batch);
+        std::mem::swap(&mut state.rows, &mut work.batch);
+        work.merges.append(&mut state.merges);
+        work.forked |= std::mem::take(&mut state.forked);
         state.closed
     }
 
@@ -122,6 +161,7 @@ impl Queue {
         state.closed = true;
         let lost = state.rows.len();
         state.rows = Vec::new();
+        state.merges = Vec::new();
         state.settled = state.pushed;
         drop(state);
         self.drop_rows(lost);

@@ -1,10 +1,14 @@
 //! Reads single requests and totals. Takes every value as it finds it: databases of other programs hold surprises.
 
+use std::sync::Arc;
+
 use proto::view::{OverviewView, TraceView, WhyView};
+use proto::{Attempt, Candidate};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
 use serde::de::DeserializeOwned;
 
+use crate::retention::Kept;
 use crate::row;
 
 /// Most requests that are read at once.
@@ -37,7 +41,8 @@ const COLUMNS: &str = "request_id, model, original_model, node_id, score, scores
     time_to_first_token_ms, prompt_tokens, completion_tokens, retry_count, fallback_used, excluded_nodes, client_ip,
     original_format, error_message, timestamp, tags, finish_reason, estimated_tokens, backend, path, http_status,
     queued_ms, app, candidates, attempts, unretriable, request_bytes, response_bytes,
-    context, context_verdict, loaded_ms, session, key_id";
+    context, context_verdict, loaded_ms, session, key_id,
+    (SELECT door FROM journal WHERE journal.id = request_traces.journal)";
 
 pub(crate) fn traces(connection: &Connection, limit: usize) -> Result<Vec<TraceView>, ReadError> {
     let mut statement = connection
@@ -70,18 +75,31 @@ pub(crate) fn why(connection: &Connection, id: &str) -> Result<Option<WhyView>, 
 }
 
 pub(crate) fn overview(connection: &Connection, now: f64) -> Result<OverviewView, ReadError> {
+    let kept = Kept::load(connection)?;
+    let (rows, hours) = (kept.rows(), kept.hours());
     // The earlier system wrote a `retried` row for each try that was not the last; those are no requests.
     let totals = connection.query_row(
-        "SELECT count(*),
-                count(*) FILTER (WHERE status = 'completed'),
-                count(*) FILTER (WHERE status IN ('failed', 'incomplete', 'no_output')),
-                avg(latency_ms) FILTER (WHERE status = 'completed'),
-                avg(time_to_first_token_ms) FILTER (WHERE status = 'completed'),
-                total(prompt_tokens),
-                total(completion_tokens),
-                count(DISTINCT model) FILTER (WHERE status = 'completed'),
-                count(*) FILTER (WHERE timestamp >= ?1)
-         FROM request_traces WHERE status <> 'retried'",
+        &format!(
+            "SELECT total(requests), total(completed), total(failed), total(completed_ms) / sum(completed),
+                    total(ttft_ms) / sum(ttfts), total(prompt), total(completion),
+                    (SELECT count(*) FROM (
+                        SELECT model FROM request_traces WHERE status = 'completed' AND {rows}
+                        UNION SELECT model FROM fleet_hours WHERE completed > 0 AND {hours})),
+                    total(lately)
+             FROM (
+                SELECT count(*) AS requests, count(*) FILTER (WHERE status = 'completed') AS completed,
+                       count(*) FILTER (WHERE status IN ('failed', 'incomplete', 'no_output')) AS failed,
+                       total(latency_ms) FILTER (WHERE status = 'completed') AS completed_ms,
+                       total(time_to_first_token_ms) FILTER (WHERE status = 'completed') AS ttft_ms,
+                       count(time_to_first_token_ms) FILTER (WHERE status = 'completed') AS ttfts,
+                       total(prompt_tokens) AS prompt, total(completion_tokens) AS completion,
+                       count(*) FILTER (WHERE timestamp >= ?1) AS lately
+                FROM request_traces WHERE status <> 'retried' AND {rows}
+                UNION ALL
+                SELECT requests, completed, failed + broken, completed_ms, ttft_ms, ttfts, prompt_tokens,
+                       completion_tokens, iif(hour >= ?1, requests, 0)
+                FROM fleet_hours WHERE {hours})"
+        ),
         [now - 24.0 * 3600.0],
         |row| {
             let cells = Cells(row);
@@ -138,10 +156,18 @@ fn trace(cells: &Cells<'_>) -> TraceView {
 }
 
 fn full(cells: &Cells<'_>) -> WhyView {
+    let mut candidates: Vec<Candidate> = cells.list(26);
+    let mut attempts: Vec<Attempt> = cells.list(27);
+    // Who recorded it did not name itself, which only means something there.
+    if let Some(door) = cells.text(36).map(Arc::<str>::from) {
+        for node in candidates.iter_mut().map(|it| &mut it.node).chain(attempts.iter_mut().map(|it| &mut it.node)) {
+            node.get_or_insert_with(|| door.clone());
+        }
+    }
     WhyView {
         trace: trace(cells),
-        candidates: cells.list(26),
-        attempts: cells.list(27),
+        candidates,
+        attempts,
         unretriable: cells.count(28).unwrap_or(0) != 0,
         request_bytes: cells.count(29),
         response_bytes: cells.count(30),

@@ -5,6 +5,7 @@ use rusqlite::{Connection, Params};
 use serde_json::{Map, Value, json};
 
 use crate::read::{Cells, ReadError};
+use crate::retention::Kept;
 
 /// Longest time looked back: beyond it there is nothing anyway.
 const MOST_DAYS: u32 = 3660;
@@ -29,11 +30,20 @@ use Cell::{Count, Exact, Tenths, Text};
 
 pub(crate) fn trends(connection: &Connection, hours: u32, now: f64) -> Result<Value, ReadError> {
     let hours = hours.clamp(1, MOST_DAYS * 24);
+    let kept = Kept::load(connection)?;
+    let (live, past) = (kept.rows(), kept.hours());
     let data = rows(
         connection,
-        "SELECT CAST(timestamp / 3600 AS INTEGER) * 3600 AS hour, count(*), avg(latency_ms), total(prompt_tokens),
-                total(completion_tokens)
-         FROM latency_observations WHERE timestamp >= ?1 GROUP BY hour ORDER BY hour",
+        &format!(
+            "SELECT hour, sum(n), total(ms) / sum(n), total(prompt), total(completion) FROM (
+                SELECT CAST(timestamp / 3600 AS INTEGER) * 3600 AS hour, count(*) AS n, total(latency_ms) AS ms,
+                       total(prompt_tokens) AS prompt, total(completion_tokens) AS completion
+                FROM latency_observations WHERE timestamp >= ?1 AND {live} GROUP BY 1
+                UNION ALL
+                SELECT hour, observed, observed_ms, observed_prompt, observed_completion
+                FROM fleet_hours WHERE hour >= ?1 AND observed > 0 AND {past})
+             GROUP BY hour ORDER BY hour"
+        ),
         [now - f64::from(hours) * HOUR],
         &[
             ("hour_bucket", Count),
@@ -48,12 +58,20 @@ pub(crate) fn trends(connection: &Connection, hours: u32, now: f64) -> Result<Va
 
 pub(crate) fn models(connection: &Connection, days: u32, now: f64) -> Result<Value, ReadError> {
     let days = days.clamp(1, MOST_DAYS);
+    let kept = Kept::load(connection)?;
+    let (live, past) = (kept.rows(), kept.hours());
     let daily = rows(
         connection,
-        "SELECT model_name, CAST(timestamp / 86400 AS INTEGER) * 86400 AS day, count(*), avg(latency_ms),
-                total(prompt_tokens), total(completion_tokens)
-         FROM latency_observations WHERE timestamp >= ?1
-         GROUP BY model_name, day ORDER BY day, count(*) DESC, model_name",
+        &format!(
+            "SELECT model, day, sum(n) AS all_of_it, total(ms) / sum(n), total(prompt), total(completion) FROM (
+                SELECT model_name AS model, CAST(timestamp / 86400 AS INTEGER) * 86400 AS day, count(*) AS n,
+                       total(latency_ms) AS ms, total(prompt_tokens) AS prompt, total(completion_tokens) AS completion
+                FROM latency_observations WHERE timestamp >= ?1 AND {live} GROUP BY 1, 2
+                UNION ALL
+                SELECT model, hour / 86400 * 86400, observed, observed_ms, observed_prompt, observed_completion
+                FROM fleet_hours WHERE hour >= ?1 AND observed > 0 AND {past})
+             GROUP BY model, day ORDER BY day, all_of_it DESC, model"
+        ),
         [now - f64::from(days) * DAY],
         &[
             ("model_name", Text),
@@ -66,9 +84,19 @@ pub(crate) fn models(connection: &Connection, days: u32, now: f64) -> Result<Val
     )?;
     let summary = rows(
         connection,
-        "SELECT model_name, count(*), avg(latency_ms), min(latency_ms), max(latency_ms), total(prompt_tokens),
-                total(completion_tokens), min(timestamp), max(timestamp)
-         FROM latency_observations GROUP BY model_name ORDER BY count(*) DESC, model_name",
+        // Of deleted rows only the hour is known.
+        &format!(
+            "SELECT model, sum(n) AS all_of_it, total(ms) / sum(n), min(least), max(most), total(prompt),
+                    total(completion), min(first), max(last) FROM (
+                SELECT model_name AS model, count(*) AS n, total(latency_ms) AS ms, min(latency_ms) AS least,
+                       max(latency_ms) AS most, total(prompt_tokens) AS prompt, total(completion_tokens) AS completion,
+                       min(timestamp) AS first, max(timestamp) AS last
+                FROM latency_observations WHERE {live} GROUP BY model_name
+                UNION ALL
+                SELECT model, observed, observed_ms, least_ms, most_ms, observed_prompt, observed_completion, hour, hour
+                FROM fleet_hours WHERE observed > 0 AND {past})
+             GROUP BY model ORDER BY all_of_it DESC, model"
+        ),
         [],
         &[
             ("model_name", Text),
@@ -87,14 +115,28 @@ pub(crate) fn models(connection: &Connection, days: u32, now: f64) -> Result<Val
 
 pub(crate) fn usage(connection: &Connection, days: u32, now: f64) -> Result<Value, ReadError> {
     let days = days.clamp(1, MOST_DAYS);
+    let kept = Kept::load(connection)?;
+    let (live, past) = (kept.rows(), kept.hours());
     let data = rows(
         connection,
-        "SELECT node_id, model, CAST(timestamp / 86400 AS INTEGER) * 86400 AS day, count(*),
-                count(*) FILTER (WHERE status = 'completed'), count(*) FILTER (WHERE status = 'failed'),
-                avg(latency_ms), avg(time_to_first_token_ms), total(prompt_tokens), total(completion_tokens),
-                total(retry_count), total(fallback_used)
-         FROM request_traces WHERE timestamp >= ?1 AND status <> 'retried'
-         GROUP BY node_id, model, day ORDER BY day DESC, count(*) DESC, node_id, model",
+        &format!(
+            "SELECT node_id, model, day, sum(n) AS all_of_it, sum(completed), sum(failed), total(ms) / sum(timed),
+                    total(ttft_ms) / sum(ttfts), total(prompt), total(completion), total(retries), total(fallbacks)
+             FROM (
+                SELECT node_id, model, CAST(timestamp / 86400 AS INTEGER) * 86400 AS day, count(*) AS n,
+                       count(*) FILTER (WHERE status = 'completed') AS completed,
+                       count(*) FILTER (WHERE status = 'failed') AS failed,
+                       total(latency_ms) AS ms, count(latency_ms) AS timed,
+                       total(time_to_first_token_ms) AS ttft_ms, count(time_to_first_token_ms) AS ttfts,
+                       total(prompt_tokens) AS prompt, total(completion_tokens) AS completion,
+                       total(retry_count) AS retries, total(fallback_used) AS fallbacks
+                FROM request_traces WHERE timestamp >= ?1 AND status <> 'retried' AND {live} GROUP BY 1, 2, 3
+                UNION ALL
+                SELECT node_id, model, hour / 86400 * 86400, requests, completed, failed, latency_ms, requests,
+                       ttft_ms, ttfts, prompt_tokens, completion_tokens, retries, fallbacks
+                FROM fleet_hours WHERE hour >= ?1 AND {past})
+             GROUP BY node_id, model, day ORDER BY day DESC, all_of_it DESC, node_id, model"
+        ),
         [now - f64::from(days) * DAY],
         &[
             ("node_id", Text),
@@ -114,7 +156,7 @@ pub(crate) fn usage(connection: &Connection, days: u32, now: f64) -> Result<Valu
     Ok(json!({"days": days, "data": data}))
 }
 
-/// Each request once per tag. A column that is no JSON list has no tags.
+/// Each request once per tag, as far as rows go back: sums know no tags. A column that is no JSON list has no tags.
 const TAGGED: &str = "(SELECT tag.value AS tag, request.* FROM request_traces AS request,
     json_each(CASE WHEN json_valid(request.tags) AND json_type(request.tags) = 'array' THEN request.tags ELSE '[]' END)
     AS tag WHERE request.tags IS NOT NULL AND request.status <> 'retried' AND request.timestamp >= ?1)";
@@ -163,11 +205,25 @@ pub(crate) fn apps(connection: &Connection, days: u32, now: f64) -> Result<Value
             ("last_seen", Exact),
         ],
     )?;
+    let kept = Kept::load(connection)?;
+    let (live, past) = (kept.rows(), kept.hours());
     let by_app = rows(
         connection,
         &format!(
-            "SELECT app, {sums} FROM request_traces WHERE timestamp >= ?1 AND app IS NOT NULL AND status <> 'retried'
-             GROUP BY app ORDER BY count(*) DESC, app"
+            "SELECT app, sum(n) AS all_of_it, sum(completed), sum(failed), total(ms) / sum(timed),
+                    total(ttft_ms) / sum(ttfts), total(prompt), total(completion) FROM (
+                SELECT app, count(*) AS n, count(*) FILTER (WHERE status = 'completed') AS completed,
+                       count(*) FILTER (WHERE status = 'failed') AS failed,
+                       total(latency_ms) AS ms, count(latency_ms) AS timed,
+                       total(time_to_first_token_ms) AS ttft_ms, count(time_to_first_token_ms) AS ttfts,
+                       total(prompt_tokens) AS prompt, total(completion_tokens) AS completion
+                FROM request_traces
+                WHERE timestamp >= ?1 AND app IS NOT NULL AND status <> 'retried' AND {live} GROUP BY app
+                UNION ALL
+                SELECT app, requests, completed, failed, latency_ms, requests, ttft_ms, ttfts, prompt_tokens,
+                       completion_tokens
+                FROM fleet_hours WHERE hour >= ?1 AND app <> '' AND {past})
+             GROUP BY app ORDER BY all_of_it DESC, app"
         ),
         [since],
         &shape("app"),

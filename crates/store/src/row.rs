@@ -1,5 +1,7 @@
 //! Turns a trace into what its columns hold: bounded texts, JSON, and numbers that SQLite takes.
 
+use std::borrow::Cow;
+
 use proto::{Api, Candidate, Trace};
 use serde_json::Value;
 
@@ -51,7 +53,9 @@ pub(crate) fn kind(api: Api) -> &'static str {
 /// The candidate that was chosen, as far as the trace tells.
 pub(crate) fn chosen(trace: &Trace) -> Option<&Candidate> {
     let served = trace.backend.as_ref()?;
-    trace.candidates.iter().find(|candidate| candidate.backend == *served).or(trace.candidates.first())
+    let node = trace.server.as_ref().map(|server| &server.name);
+    let is_there = |candidate: &&Candidate| candidate.backend == *served && candidate.node.as_ref() == node;
+    trace.candidates.iter().find(is_there).or(trace.candidates.first())
 }
 
 /// The JSON columns of one row. Kept between rows, so that filling them allocates nothing.
@@ -68,20 +72,34 @@ impl Json {
     pub(crate) fn fill(&mut self, trace: &Trace) {
         self.text.clear();
         if let Some(chosen) = chosen(trace) {
-            let (thermal, queue) = (measure(chosen.thermal), measure(chosen.queue_depth));
-            self.text.extend_from_slice(b"{\"thermal\":");
-            self.put(&thermal);
-            self.text.extend_from_slice(b",\"queue_depth\":");
-            self.put(&queue);
-            self.text.extend_from_slice(b",\"total\":");
-            self.put(&(thermal + queue));
+            let points = [
+                ("thermal", chosen.thermal),
+                ("memory_fit", chosen.memory_fit),
+                ("queue_depth", chosen.queue_depth),
+                ("wait_time", chosen.wait_time),
+                ("role_affinity", chosen.role_affinity),
+                ("availability_trend", chosen.availability_trend),
+                ("context_fit", chosen.context_fit),
+                ("total", chosen.total()),
+            ];
+            let predicted = chosen.predicted.map(|predicted| ("predicted_ms", predicted.total_ms()));
+            for (at, (name, number)) in points.into_iter().chain(predicted).enumerate() {
+                self.text.push(if at == 0 { b'{' } else { b',' });
+                self.put(name);
+                self.text.push(b':');
+                self.put(&measure(number));
+            }
             self.text.push(b'}');
         }
         self.ends[0] = self.text.len();
         let failed = trace.attempts.iter().take(MOST_ITEMS).filter(|attempt| attempt.error.is_some());
-        let mut names: Vec<&str> = Vec::new();
+        let mut names: Vec<Cow<'_, str>> = Vec::new();
         for attempt in failed {
-            let failed = name(attempt.backend.as_str());
+            let backend = attempt.backend.as_str();
+            let failed = match &attempt.node {
+                Some(node) => Cow::Owned(name(&format!("{node}/{backend}")).to_owned()),
+                None => Cow::Borrowed(name(backend)),
+            };
             if !names.contains(&failed) {
                 names.push(failed);
             }

@@ -264,7 +264,7 @@ pub struct InMemory {
 /// Bytes that are not what they should be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a member sent what cannot be read: {0}")]
-pub struct Unreadable(String);
+pub struct Unreadable(pub(super) String);
 
 impl Summary {
     /// As the payload of a state: at most [`MAX_PAYLOAD`] bytes. What is too much is left out, the machine first, then the

@@ -29,6 +29,8 @@ pub enum Envelope {
     Roster(Roster),
     /// Where members may be found.
     Addresses(Addresses),
+    /// What the sender remembers of all journals, as its [digest](super::Vector::digest): who has another one may ask.
+    News(u64),
     /// A request wants a place.
     Ask(Ask),
     /// A request has a place.
@@ -91,6 +93,7 @@ pub struct Address(#[cbor(n(0), decode_with = "text::<Ctx, LONGEST_ADDRESS>")] p
 // Numbers on the wire: never given to anything else, nor to what `Message` is.
 const ROSTER: u64 = 16;
 const ADDRESSES: u64 = 17;
+const NEWS: u64 = 18;
 const ASK: u64 = 32;
 const TICKET: u64 = 33;
 const REFUSED: u64 = 34;
@@ -108,6 +111,7 @@ impl Envelope {
             Envelope::Membership(message) => return message.encode(),
             Envelope::Roster(roster) => e.map(1).and_then(|e| e.u64(ROSTER)?.encode(roster)?.ok()),
             Envelope::Addresses(addresses) => e.map(1).and_then(|e| e.u64(ADDRESSES)?.encode(addresses)?.ok()),
+            Envelope::News(digest) => e.map(1).and_then(|e| e.u64(NEWS)?.u64(*digest)?.ok()),
             Envelope::Ask(it) => e.map(1).and_then(|e| e.u64(ASK)?.encode(it)?.ok()),
             Envelope::Ticket(it) => e.map(1).and_then(|e| e.u64(TICKET)?.encode(it)?.ok()),
             Envelope::Refused(it) => e.map(1).and_then(|e| e.u64(REFUSED)?.encode(it)?.ok()),
@@ -135,6 +139,7 @@ impl Envelope {
             match d.u64()? {
                 ROSTER => return Ok(Envelope::Roster(d.decode()?)),
                 ADDRESSES => return Ok(Envelope::Addresses(d.decode()?)),
+                NEWS => return Ok(Envelope::News(d.u64()?)),
                 ASK => return Ok(Envelope::Ask(d.decode()?)),
                 TICKET => return Ok(Envelope::Ticket(d.decode()?)),
                 REFUSED => return Ok(Envelope::Refused(d.decode()?)),

@@ -3,7 +3,7 @@
 use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use proto::{Api, BackendId, Clock, Outcome, RequestId};
+use proto::{Api, BackendId, Clock, Outcome, RequestId, Trace};
 
 use super::*;
 use crate::{DATABASE, Store, read};
@@ -30,10 +30,11 @@ impl Turn {
 
     /// What the writer does when it is woken.
     fn take_turn(&mut self) {
-        if self.writer.batch.is_empty() {
-            self.store.shared.queue.take(&mut self.writer.batch, Duration::ZERO);
+        if self.writer.work.batch.is_empty() {
+            self.store.shared.queue.take(&mut self.writer.work, Duration::ZERO);
         }
         self.writer.store_batch();
+        self.writer.merge();
         self.writer.clean();
     }
 
@@ -47,7 +48,7 @@ impl Turn {
     }
 
     fn waiting(&self) -> usize {
-        self.writer.batch.len()
+        self.writer.work.batch.len()
     }
 
     fn limit_pages(&self, pages: i64) {
@@ -178,11 +179,11 @@ fn old_rows_are_looked_for_every_hour() {
     let mut turn = Turn::begin(Clock::new(now, unix));
     turn.take_turn();
     let start = unix();
-    // Rows are kept for an hour here, and these are half an hour old.
+    // Rows are kept for an hour here and go by whole hours; these are half an hour old and came 10 minutes past one.
     turn.record(3, start - 30 * 60_000);
-    for (minutes, left) in [(1, 3), (59, 3), (61, 0)] {
+    for (minutes, left) in [(1, 3), (59, 3), (61, 3), (119, 3), (122, 0)] {
         MINUTES.store(minutes, Ordering::Relaxed);
-        turn.take_turn();
+        (0..9).for_each(|_| turn.take_turn());
         assert_eq!(turn.stored(), left, "after {minutes} minutes");
     }
     assert!(!turn.writer.cleaning.under_way || turn.writer.patience() == Duration::ZERO);
@@ -196,7 +197,7 @@ fn many_rows_bring_the_next_cleaning_forward() {
     turn.record(5, 0);
     assert_eq!(turn.stored(), 5, "far too old, but nobody looks yet");
     turn.writer.cleaning.rows = CLEANING_ROWS;
-    turn.take_turn();
+    (0..9).for_each(|_| turn.take_turn());
     assert_eq!(turn.stored(), 0);
 }
 

@@ -49,7 +49,11 @@ pub(crate) fn clock() -> Clock {
 }
 
 pub(crate) fn open(settings: Settings) -> Open {
-    let (store, writer) = Store::open(settings, clock()).unwrap();
+    open_at(settings, clock())
+}
+
+pub(crate) fn open_at(settings: Settings, clock: Clock) -> Open {
+    let (store, writer) = Store::open(settings, clock).unwrap();
     Open { store, thread: std::thread::spawn(move || writer.run()) }
 }
 

@@ -23,7 +23,10 @@ fn a_row_says_what_the_trace_said() {
             original_model: "tiny:1b".to_owned(),
             node_id: "studio".to_owned(),
             score: Some(44.0),
-            scores_breakdown: Some(json!({"thermal": 50.0, "queue_depth": -6.0, "total": 44.0})),
+            scores_breakdown: Some(json!({
+                "thermal": 50.0, "memory_fit": 0.0, "queue_depth": -6.0, "wait_time": 0.0, "role_affinity": 0.0,
+                "availability_trend": 0.0, "context_fit": 0.0, "total": 44.0,
+            })),
             status: "completed".to_owned(),
             latency_ms: Some(100.25),
             time_to_first_token_ms: Some(20.5),
@@ -51,8 +54,12 @@ fn a_row_says_what_the_trace_said() {
             session: Some("0000000000000007".to_owned()),
         }
     );
-    assert_eq!(why.candidates, trace.candidates);
-    assert_eq!(why.attempts, trace.attempts);
+    // What the trace does not name is this node.
+    let studio = Some(std::sync::Arc::<str>::from("studio"));
+    let candidates = trace.candidates.iter().map(|it| proto::Candidate { node: studio.clone(), ..it.clone() });
+    let attempts = trace.attempts.iter().map(|it| proto::Attempt { node: studio.clone(), ..it.clone() });
+    assert_eq!(why.candidates, candidates.collect::<Vec<_>>());
+    assert_eq!(why.attempts, attempts.collect::<Vec<_>>());
     assert_eq!((why.request_bytes, why.response_bytes, why.unretriable), (Some(210), Some(340), false));
     open.end();
 }
@@ -208,11 +215,12 @@ fn too_old_rows_go_at_start() {
     first.put([chat(1, 31 * 24 * HOUR_MS), chat(2, 29 * 24 * HOUR_MS)]);
     first.end();
     let second = open(settings(dir.path()));
-    // The writer cleans after each batch, so the second batch is stored after the cleaning that followed the first.
-    second.put([chat(3, 0)]);
-    second.put([chat(4, 0)]);
-    let left = second.store.traces(10).unwrap();
-    assert_eq!(left.len(), 3, "{left:?}");
-    assert_eq!(second.store.models(3000).unwrap()["summary"][0]["total_requests"], 3);
+    // The writer does a slice of its cleaning after each batch.
+    (3..13).for_each(|number| second.put([chat(number, 0)]));
+    let left = second.store.traces(100).unwrap();
+    assert_eq!(left.len(), 11, "{left:?}");
+    // What was deleted still counts.
+    assert_eq!(second.store.models(3000).unwrap()["summary"][0]["total_requests"], 12);
+    assert_eq!(second.store.overview().unwrap().total_requests, 12);
     second.end();
 }

@@ -4,6 +4,7 @@
 
 mod adoption;
 mod fixture;
+mod journals;
 mod lasting;
 mod published;
 mod reports;

@@ -118,7 +118,7 @@ fn nobody_else_can_read_the_files() {
         let path = entry.unwrap().path();
         assert_eq!(mode(&path), 0o600, "{}", path.display());
     }
-    assert_eq!(fs::read_dir(&dir).unwrap().count(), 4);
+    assert_eq!(fs::read_dir(&dir).unwrap().count(), 5);
     open.end();
 }
 
