@@ -37,6 +37,8 @@ pub struct Capacity {
     wish: Wish,
     anyway: Option<Moment>,
     evidence: Evidence,
+    /// When that was sensed.
+    seen: Moment,
     holders: Holders,
     /// Since when the lid is closed, where it was seen closing.
     lid_closed: Option<Moment>,
@@ -55,6 +57,7 @@ impl Capacity {
             wish: Wish::On,
             anyway: None,
             evidence: Evidence::default(),
+            seen: Moment::default(),
             holders: Holders::default(),
             lid_closed: None,
             guests: 0,
@@ -79,6 +82,7 @@ impl Capacity {
                 };
                 self.holders.see(&evidence, self.now);
                 self.evidence = evidence;
+                self.seen = self.now;
             }
             Input::Wish(wish) => {
                 self.wish = wish;
@@ -111,6 +115,7 @@ impl Capacity {
             .chain(pause)
             .chain(self.anyway)
             .chain(lid)
+            .chain(self.away_at().filter(|_| self.rules.is_on(RuleId::Busy)))
             .filter(|wake| *wake > self.now)
             .min()
     }
@@ -228,9 +233,15 @@ impl Capacity {
             RuleId::Metered => seen.metered == Some(true),
             RuleId::Busy => {
                 let is_busy = seen.others_cpu_percent.is_some_and(|percent| percent > self.rules.busy_above);
-                is_busy && seen.input_idle.is_some_and(|idle| idle < self.rules.away_after)
+                is_busy && self.away_at().is_some_and(|away| self.now < away)
             }
         }
+    }
+
+    /// When nobody will have been there for a while, if nobody comes: whoever senses does not tell that time goes by.
+    fn away_at(&self) -> Option<Moment> {
+        let left = self.rules.away_after.checked_sub(self.evidence.input_idle?)?;
+        Some(self.seen + left)
     }
 
     fn decide(&self) -> Share {

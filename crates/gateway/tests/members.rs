@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use gateway::{Change, ChangeError};
+use gateway::{Change, ChangeError, ShareOrder};
 use scripted::{Connection, House};
 use tokio::sync::mpsc;
 
@@ -42,6 +42,11 @@ async fn each_route_asks_for_its_change() {
         ),
         ("/fleet/new", r#"{"name":"Home"}"#, Change::NewFleet { name: Some(text("Home")) }),
         ("/fleet/new", "{}", Change::NewFleet { name: None }),
+        (
+            "/fleet/share",
+            r#"{"rule":"meetings","enabled":false}"#,
+            Change::Share(ShareOrder { rule: Some((text("meetings"), false)), ..ShareOrder::default() }),
+        ),
     ] {
         let answer = send(&house, path, TOKEN, body).await.rest().await;
         assert!(answer.starts_with("HTTP/1.1 404") && answer.contains("nothing to change"), "{path}: {answer}");
@@ -77,7 +82,7 @@ async fn without_the_token_nothing_changes_and_no_code_is_shown() {
     let house = house().await;
     let (events, seen) = mpsc::unbounded_channel::<Result<Bytes, ChangeError>>();
     *house.fleet.pairing.lock().unwrap() = Some(stream(seen));
-    for path in ["pair", "pair/answer", "join", "leave", "remove", "rename", "new"] {
+    for path in ["pair", "pair/answer", "join", "leave", "remove", "rename", "new", "share"] {
         for headers in ["", "Authorization: Bearer secre\r\n"] {
             let answer = send(&house, &format!("/fleet/{path}"), headers, "{}").await.rest().await;
             assert!(answer.starts_with("HTTP/1.1 401"), "{path}: {answer}");
@@ -85,7 +90,7 @@ async fn without_the_token_nothing_changes_and_no_code_is_shown() {
     }
     assert!(house.fleet.changes.lock().unwrap().is_empty());
     assert!(!events.is_closed(), "the stream was asked for");
-    for path in ["nodes", "devices", "leader"] {
+    for path in ["nodes", "devices", "leader", "share"] {
         let answer = house.send(&format!("GET /fleet/{path}"), "", b"").await.rest().await;
         assert!(answer.contains("nothing to see"), "{path}: {answer}");
     }

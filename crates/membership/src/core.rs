@@ -119,10 +119,13 @@ impl Membership {
                 self.priority = priority;
             }
             Input::State(payload) => {
-                if payload.len() <= MAX_PAYLOAD && payload != self.payload {
-                    self.payload = payload;
-                    self.state_version += 1;
+                if self.take_payload(payload) {
                     self.next_state = now;
+                }
+            }
+            Input::UrgentState(payload) => {
+                if self.take_payload(payload) {
+                    self.send_state(now);
                 }
             }
             Input::SettingSet { key, value } => self.set_setting(key, value),
@@ -184,6 +187,16 @@ impl Membership {
             self.send_pulses(now);
         }
         self.tell_leader();
+    }
+
+    /// What this node says of itself from now on; false if it says that already, or it is too long.
+    fn take_payload(&mut self, payload: Vec<u8>) -> bool {
+        let is_new = payload.len() <= MAX_PAYLOAD && payload != self.payload;
+        if is_new {
+            self.payload = payload;
+            self.state_version += 1;
+        }
+        is_new
     }
 
     fn take_roster(&mut self, mut members: Vec<(NodeId, Role)>, now: Moment) {

@@ -27,11 +27,19 @@ impl Membership {
         self.send_pulses(now);
         self.redial(now);
         if now >= self.next_state {
-            self.next_state = now + STATE;
-            let state = Arc::new(Message::State(self.state(now)));
-            for node in self.connected_peers() {
-                self.send(node, &state);
-            }
+            self.send_state(now);
+        }
+    }
+
+    /// Tells everybody what this node is and does.
+    pub(crate) fn send_state(&mut self, now: Moment) {
+        self.next_state = now + STATE;
+        if self.role.is_none() {
+            return;
+        }
+        let state = Arc::new(Message::State(self.state(now)));
+        for node in self.connected_peers() {
+            self.send(node, &state);
         }
     }
 

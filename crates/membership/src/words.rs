@@ -52,8 +52,10 @@ pub enum Input {
     /// tell before the machine goes to sleep.
     Priority(Priority),
     /// What the layers above tell the others has changed: at most [`MAX_PAYLOAD`](proto::wire::MAX_PAYLOAD) bytes, more
-    /// is ignored.
+    /// is ignored. Changes within a second are told together.
     State(Vec<u8>),
+    /// As [`Input::State`], but the others are told at once: they may be about to send work here.
+    UrgentState(Vec<u8>),
     /// The owner changed a setting of the fleet; `None` takes it back.
     SettingSet {
         /// Its name.

@@ -514,6 +514,11 @@ fn state_is_sent_on_connection_on_change_and_each_half_minute() {
     assert_eq!(states(&mut bench).len(), 2);
     bench.handle(Input::Connected(node(7)));
     assert_eq!(states(&mut bench).len(), 1);
+    bench.handle(Input::UrgentState(b"away".to_vec()));
+    assert_eq!(states(&mut bench)[0].payload, b"away", "at once");
+    bench.handle(Input::UrgentState(b"away".to_vec()));
+    bench.pass_ms(5_000);
+    assert_eq!(states(&mut bench).len(), 0, "and once");
 }
 
 #[test]

@@ -36,12 +36,18 @@ pub struct StatusView {
 /// Whether and why a node takes work.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShareView {
-    /// `on`, `paused` or `draining`.
+    /// `on`, `paused`, `draining` or `off`.
     pub state: String,
     /// One sentence.
     pub reason: String,
     /// When that ends by itself, as RFC 3339 text.
     pub until: Option<String>,
+    /// The reason, for programs. Empty where an older version tells it.
+    #[serde(default)]
+    pub code: String,
+    /// The rule that pauses.
+    #[serde(default)]
+    pub rule: Option<String>,
 }
 
 /// Who leads.

@@ -54,7 +54,7 @@ fn summary() -> Summary {
     Summary {
         name: "mac-studio".to_owned(),
         version: "0.1.0".to_owned(),
-        share: Share { state: "on".to_owned(), reason: "Serving 4 models.".to_owned(), ends_in_s: Some(60) },
+        share: Share { state: "on".to_owned(), reason: "Serving 4 models.".to_owned(), ends_in_s: Some(60), code: None },
         backends: vec![server(), Server { version: None, slots: None, ..server() }],
         machine: Some(machine),
         catalog: [0xab; 16],
@@ -84,6 +84,7 @@ fn catalog() -> Catalog {
             kind: "ollama".to_owned(),
             version: Some("0.33.0".to_owned()),
             models,
+            ..Shelf::default()
         }],
     }
 }
@@ -107,12 +108,15 @@ type Again = fn(&[u8]) -> Option<Vec<u8>>;
 fn samples() -> Vec<(&'static str, Vec<u8>, Again)> {
     let envelope = |bytes: &[u8]| Envelope::decode(bytes).ok().map(|envelope| envelope.encode());
     let summary_again = |bytes: &[u8]| Summary::decode(bytes).ok().map(|summary| summary.encode());
+    let mut coded = summary();
+    coded.share.code = Some("sharing".to_owned());
     let catalog_again = |bytes: &[u8]| Catalog::decode(bytes).ok().map(|catalog| catalog.encode().0);
     vec![
         ("roster", Envelope::Roster(roster()).encode(), envelope),
         ("roster-digest", Envelope::Roster(Roster { digest: [7; 16], ..Roster::default() }).encode(), envelope),
         ("addresses", Envelope::Addresses(addresses()).encode(), envelope),
         ("summary", summary().encode(), summary_again),
+        ("summary-coded", coded.encode(), summary_again),
         ("summary-of-nothing", Summary::default().encode(), summary_again),
         ("catalog", catalog().encode().0, catalog_again),
         ("catalog-of-nothing", Catalog::default().encode().0, catalog_again),

@@ -52,15 +52,18 @@ pub struct Summary {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Share {
-    /// `on`, `paused` or `draining`.
+    /// `on`, `paused`, `draining` or `off`.
     #[cbor(n(0), default)]
     pub state: String,
     /// One sentence.
     #[cbor(n(1), default)]
     pub reason: String,
-    /// In how many seconds that ends by itself.
+    /// In how many seconds that ends by itself, roughly.
     #[n(2)]
     pub ends_in_s: Option<u64>,
+    /// The reason, for programs.
+    #[n(3)]
+    pub code: Option<String>,
 }
 
 /// One inference server of a node. No address: others name it by its id.
