@@ -166,6 +166,7 @@ impl Connection {
 /// A door, its fleet, and the task that serves it.
 pub(crate) struct House {
     pub(crate) fleet: Arc<Fixed>,
+    pub(crate) door: Arc<Door>,
     address: SocketAddr,
     stop: CancellationToken,
     served: tokio::task::JoinHandle<()>,
@@ -230,7 +231,14 @@ impl House {
         let stop = CancellationToken::new();
         #[allow(clippy::disallowed_methods, reason = "awaited in `end`")]
         let served = tokio::spawn(door.worker().serve(vec![listener], stop.clone(), Duration::from_secs(5)));
-        House { fleet, address, stop, served }
+        House { fleet, door, address, stop, served }
+    }
+
+    /// A connection to `address`, where a request was sent.
+    pub(crate) async fn call(address: SocketAddr, request: &str) -> Connection {
+        let mut client = Connection { stream: TcpStream::connect(address).await.unwrap(), read: Vec::new() };
+        client.send(request).await;
+        client
     }
 
     /// Sends a request and leaves the answer to be read.
