@@ -1,5 +1,7 @@
 //! The command line: what may be written, and which settings the flags stand for.
 
+mod share;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
@@ -8,6 +10,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use node::settings::NEVER_LEAD;
 
 use crate::Program;
+pub(crate) use share::{Pause, ShareCommand, Switch};
 
 /// One call of the program, understood.
 #[derive(Debug)]
@@ -90,7 +93,7 @@ pub(crate) struct ServeArgs {
     /// Where to look for Ollama [default: 127.0.0.1:11434]
     #[arg(long, value_name = "HOST")]
     ollama_host: Option<String>,
-    /// Where to listen; only this machine's own addresses in this version
+    /// Where to listen; at other addresses than localhost, clients need a key
     #[arg(long, value_name = "ADDRESS")]
     host: Option<String>,
 }
@@ -144,10 +147,20 @@ pub(crate) enum Command {
         /// What it shall be called: 1 to 64 characters
         new: String,
     },
+    /// Share this machine with the fleet, or pause that; alone it tells how it is
+    Share {
+        #[command(subcommand)]
+        command: Option<ShareCommand>,
+    },
     /// Begin a new fleet
     Fleet {
         #[command(subcommand)]
         command: FleetCommand,
+    },
+    /// List the keys with which clients on other machines are let in
+    Keys {
+        #[command(subcommand)]
+        command: Option<KeysCommand>,
     },
     /// List the models that can be asked for
     Models,
@@ -200,6 +213,29 @@ pub(crate) enum Command {
     Version,
 }
 
+/// What can be done with keys.
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysCommand {
+    /// List them (the default); the keys themselves are not kept
+    List,
+    /// Make one, and show it this once
+    Add {
+        /// What it is called: who will use it
+        name: String,
+        /// Requests that it is good for in any minute [default: any number]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        rpm: Option<u32>,
+        /// Requests that it is good for at once [default: any number]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        at_once: Option<u32>,
+    },
+    /// Take one back: it lets nobody in any more
+    Revoke {
+        /// Its name
+        name: String,
+    },
+}
+
 /// What can be done with fleets.
 #[derive(Debug, Subcommand)]
 pub(crate) enum FleetCommand {
@@ -215,7 +251,7 @@ pub(crate) enum FleetCommand {
 }
 
 // Commands that people read about before the version that has them.
-const NOT_YET: &[&str] = &["keys", "share", "dashboard"];
+const NOT_YET: &[&str] = &["dashboard"];
 
 /// Understands `args`, the program's own name first; the error is the text for standard error.
 pub(crate) fn parse(program: Program, args: Vec<OsString>) -> Result<Parsed, String> {
@@ -370,6 +406,6 @@ mod tests {
         ] {
             assert!(parsed(Program::Herd, line).is_err(), "{line}");
         }
-        assert!(parsed(Program::Herd, "herd share").unwrap_err().contains("not in this version yet"));
+        assert!(parsed(Program::Herd, "herd dashboard").unwrap_err().contains("not in this version yet"));
     }
 }

@@ -3,12 +3,14 @@
 mod ask;
 mod config;
 mod doctor;
+mod keys;
 mod load;
 mod logs;
 mod membership;
 mod models;
 mod nodes;
 mod pair;
+mod share;
 mod status;
 mod traces;
 mod why;
@@ -51,6 +53,8 @@ pub(crate) fn run(invocation: Invocation, world: &mut World<'_>) -> Result<(), F
         Command::Fleet { command: FleetCommand::New { name, yes } } => {
             membership::new_fleet(&door, name.as_deref(), yes, json, world)
         }
+        Command::Keys { command } => keys::keys(&door, command, json, world),
+        Command::Share { command } => share::share(&door, command.as_ref(), json, world),
         Command::Models => models::models(&door, json, world),
         Command::Ps => models::ps(&door, json, world),
         Command::Load { model, context } => load::load(&door, &model, context, json, world),

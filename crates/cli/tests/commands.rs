@@ -230,7 +230,7 @@ fn exit_codes_tell_what_went_wrong() {
     let odd = FakeDoor::herd(&[("/fleet/self", 200, json!({"name": 7})), ("/fleet/models", 200, json!({}))]);
     assert_eq!(herd(&format!("herd status --port {}", odd.port), &[]).code, 1);
     assert_eq!(herd(&format!("herd models --json --port {}", odd.port), &[]).code, 1);
-    for line in ["herd statsu", "herd traces -n 0", "herd status --port x", "herd share"] {
+    for line in ["herd statsu", "herd traces -n 0", "herd status --port x", "herd share maybe", "herd dashboard"] {
         let ran = herd(line, &[]);
         assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{line}");
     }

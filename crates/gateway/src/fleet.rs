@@ -31,6 +31,10 @@ pub trait Fleet: Send + Sync + 'static {
     fn takes_guests(&self) -> Result<(), String> {
         Ok(())
     }
+    /// Takes one request of another node, or says why not; it counts as running here for as long as the pass is kept.
+    fn admit_guest(&self) -> Result<GuestPass, String> {
+        self.takes_guests().map(|()| GuestPass::default())
+    }
     /// The request of this ticket has produced its first content at another node.
     fn ticket_begun(&self, _ticket: u64) {}
     /// The request of this ticket is over. Called once for each ticket that has a number.
@@ -133,6 +137,24 @@ pub struct Guest {
     pub issuer: NodeId,
     /// Requests that may wait before it; where there are more, it is sent back.
     pub ahead: u32,
+}
+
+/// Kept while a request of another node runs here.
+#[derive(Default)]
+#[must_use = "the request counts as over as soon as this is dropped"]
+pub struct GuestPass(Option<Box<dyn std::any::Any + Send + Sync>>);
+
+impl GuestPass {
+    /// Keeps `counted` as long as the request runs.
+    pub fn of(counted: impl Send + Sync + 'static) -> GuestPass {
+        GuestPass(Some(Box::new(counted)))
+    }
+}
+
+impl std::fmt::Debug for GuestPass {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("GuestPass").field(&self.0.is_some()).finish()
+    }
 }
 
 /// The answer to an [`Ask`].
@@ -245,10 +267,9 @@ impl Slot {
         Slot { fleet, key: None, ticket: Some(ticket) }
     }
 
-    /// The same slot, taken by this ticket.
-    #[must_use]
-    pub fn by(mut self, ticket: u64) -> Slot {
-        self.ticket = Some(ticket);
+    /// Both in one: a place at a backend of this node, and the ticket that it was taken by.
+    pub fn and(mut self, mut by: Slot) -> Slot {
+        self.ticket = by.ticket.take();
         self
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use gateway::{Change, ChangeError, ChangeFuture};
+use gateway::{Change, ChangeError, ChangeFuture, ShareOrder};
 use proto::{BackendKind, ModelName};
 use routing::{Wish, Wished};
 use serde_json::json;
@@ -32,6 +32,7 @@ impl Node {
             }
             Change::RevokeKey { name } => return self.ask_fleet(|done| Order::RevokeKey { name, done }),
             Change::NewFleet { name } => return self.ask_fleet(|done| Order::NewFleet { name, done }),
+            Change::Share(order) => return self.order_share(order),
         };
         let Some(me) = self.me.upgrade() else {
             return failed(ChangeError::Failed("Herd is stopping on this machine".to_owned()));
@@ -67,6 +68,18 @@ impl Node {
                 Err(ChangeError::TimedOut(format!(
                     "model `{model}` is not {state} after 10 minutes; it may still come"
                 )))
+            })
+        })
+    }
+
+    /// Has this machine share or not; answers with all that is known of that afterwards.
+    fn order_share(&self, order: ShareOrder) -> ChangeFuture {
+        let (heeded, me) = (self.sharing.order(order), self.me.clone());
+        Box::pin(async move {
+            let all = heeded.await?;
+            Ok(match me.upgrade() {
+                Some(me) => me.sharing_view(all),
+                None => all.to_string().into(),
             })
         })
     }

@@ -11,6 +11,7 @@ mod driver;
 mod errands;
 mod heed;
 mod joining;
+pub(crate) mod journal;
 pub(crate) mod keys;
 pub(crate) mod known;
 mod memory;
@@ -39,8 +40,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use driver::{Driver, Place};
+pub(crate) use keys::FleetKey;
 pub(crate) use known::Known;
 pub(crate) use papers::Papers;
+
+use crate::sharing::Kept;
 
 /// Orders that wait for the driver, at most; the next one is refused.
 const MOST_ORDERS: usize = 64;
@@ -81,6 +85,8 @@ pub(crate) enum Order {
     Check(oneshot::Sender<Vec<CheckView>>),
     /// The machine was asleep.
     Slept,
+    /// Keep what the owner said about sharing.
+    KeepShare { kept: Kept, done: oneshot::Sender<Result<(), String>> },
 }
 
 /// Where the result of a change goes.
@@ -93,6 +99,8 @@ pub(crate) type Item = Result<Bytes, ChangeError>;
 #[derive(Debug, Default)]
 pub(crate) struct Facts {
     pub(crate) share: Option<ShareView>,
+    /// In how many seconds that ends by itself.
+    pub(crate) share_ends_in_s: Option<u64>,
     pub(crate) servers: Vec<Server>,
     pub(crate) backends: Vec<Arc<BackendState>>,
     pub(crate) in_flight: u32,
@@ -106,6 +114,18 @@ pub(crate) struct Handle {
     known: Arc<ArcSwap<Known>>,
     /// Told when the models of others, or the machines that have them, have changed.
     news: watch::Sender<()>,
+    ruling: watch::Receiver<Ruling>,
+}
+
+/// What decides whether this machine answers clients on others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ruling {
+    /// Whether this node leads.
+    pub(crate) leads: bool,
+    /// What tells this fleet from others: its id, or this node's own while it was never paired.
+    pub(crate) fleet: String,
+    /// The keys that the fleet has given out.
+    pub(crate) keys: Arc<Vec<FleetKey>>,
 }
 
 /// The driver's end of a [`Handle`].
@@ -115,6 +135,7 @@ pub(crate) struct Desk {
     own: mpsc::Sender<Order>,
     known: Arc<ArcSwap<Known>>,
     news: watch::Sender<()>,
+    ruling: watch::Sender<Ruling>,
 }
 
 /// Both ends.
@@ -122,8 +143,9 @@ pub(crate) fn desk() -> (Handle, Desk) {
     let (sender, orders) = mpsc::channel(MOST_ORDERS);
     let known = Arc::new(ArcSwap::default());
     let news = watch::Sender::new(());
-    let handle = Handle { orders: sender.clone(), known: known.clone(), news: news.clone() };
-    (handle, Desk { orders, own: sender, known, news })
+    let (ruling, ruled) = watch::channel(Ruling::default());
+    let handle = Handle { orders: sender.clone(), known: known.clone(), news: news.clone(), ruling: ruled };
+    (handle, Desk { orders, own: sender, known, news, ruling })
 }
 
 impl Handle {
@@ -137,9 +159,28 @@ impl Handle {
         self.news.subscribe()
     }
 
+    /// What decides whether this machine answers clients on others.
+    pub(crate) fn ruling(&self) -> watch::Receiver<Ruling> {
+        self.ruling.clone()
+    }
+
     /// The machine was asleep for a while.
     pub(crate) fn slept(&self) {
         let _ = self.orders.try_send(Order::Slept);
+    }
+
+    /// What has something kept in `node.json`, which the driver alone writes.
+    pub(crate) fn keeper_of_share(&self) -> Box<dyn Fn(Kept) -> oneshot::Receiver<Result<(), String>> + Send + Sync> {
+        let orders = self.orders.clone();
+        Box::new(move |kept| {
+            let (done, written) = oneshot::channel();
+            if let Err(refused) = orders.try_send(Order::KeepShare { kept, done })
+                && let Order::KeepShare { done, .. } = refused.into_inner()
+            {
+                let _ = done.send(Err(busy().to_string()));
+            }
+            written
+        })
     }
 
     /// Has something changed, and waits for that as long as it takes. May be dropped: what was begun goes on.

@@ -14,12 +14,16 @@ mod fleet_status;
 mod lanes;
 mod loads;
 pub mod logging;
+mod outside;
 mod placing;
+mod reach;
 mod refusal;
 mod run;
 mod running;
 pub mod settings;
+mod sharing;
 mod tasks;
+mod tickets;
 mod views;
 
 pub use run::run;

@@ -7,27 +7,32 @@ use std::time::Duration;
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use backend::{Handle, Watcher};
-use dialect::{Cause, Failure};
 use futures_util::StreamExt as _;
 use gateway::{
-    Ask, Change, ChangeFuture, Count, Door, Elsewhere, Ending, Fleet, Gauges, Limits, PairStream, Placing, Protection,
+    Ask, AwayBody, Change, ChangeFuture, Count, Door, Elsewhere, Ending, Fleet, Gauges, GuestPass, Limits, PairStream, Placing, Protection, Sending, TicketEnding,
     View, ViewError, ViewFuture,
 };
-use proto::{Api, BackendId, BackendState, Clock, ModelName, Moment, Outcome, Trace};
+use proto::{Api, BackendId, BackendState, Clock, ModelName, Moment, NodeId, Outcome, Trace};
+use routing::scheduler::{FleetSettings, Scoring};
 use store::Store;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 
 use crate::fleet::{self, Driver, Facts, Papers};
+use crate::outside::{Outside, Ways};
 use crate::placing::Placer;
 use crate::running::Orders;
-use crate::settings::{ContextProtection, Settings};
+use crate::settings::{self, ContextProtection, Settings};
+use crate::sharing::{self, Sharing};
 use crate::tasks::Tasks;
+use crate::tickets::{self, Tickets};
 use crate::{backends, bind, clock, files, loads, logging, views};
 
 /// How long running requests may take to end after the node was told to stop. A second signal ends it at once.
 const GRACE: Duration = Duration::from_secs(60);
+/// How often connections to backends are looked at that serve requests of other nodes.
+const SWEEP: Duration = Duration::from_secs(2);
 /// Rows of the history that are older go.
 const KEEP: Duration = Duration::from_secs(30 * 24 * 3600);
 
@@ -38,12 +43,15 @@ pub(crate) struct Node {
     pub(crate) clock: Clock,
     pub(crate) started: Moment,
     pub(crate) placer: Arc<Placer>,
+    pub(crate) tickets: Arc<Tickets>,
     pub(crate) watch: Handle,
     pub(crate) store: Store,
     pub(crate) backends: Arc<ArcSwap<Vec<Arc<BackendState>>>>,
     /// The model that answers for Anthropic's names where the owner said nothing.
     stand_in: Arc<ArcSwap<Option<Arc<str>>>>,
     pub(crate) listening: Vec<String>,
+    /// What is open for others than this machine's own programs.
+    pub(crate) outside: Arc<ArcSwap<Outside>>,
     pub(crate) stopping: CancellationToken,
     pub(crate) cores: usize,
     pub(crate) open_files: Option<u64>,
@@ -52,6 +60,8 @@ pub(crate) struct Node {
     /// The other machines.
     pub(crate) fleet: fleet::Handle,
     pub(crate) sense: fleet::sense::Sense,
+    /// Whether this machine takes requests of others.
+    pub(crate) sharing: Sharing,
     pub(crate) me: std::sync::Weak<Node>,
 }
 
@@ -125,14 +135,26 @@ async fn serve(start: Start, mut stops: Orders, listens: impl FnOnce(&[String]))
     let instance = format!("{:016x}", files::seed());
     let listening: Vec<String> =
         listeners.iter().filter_map(|listener| listener.local_addr().ok()).map(|address| address.to_string()).collect();
+    let port = listeners.first().and_then(|listener| listener.local_addr().ok()).map_or(0, |address| address.port());
     let host_name = gethostname::gethostname().to_string_lossy().into_owned();
     let queue = routing::Settings { queue_size: settings.queue_size.get(), queue_wait: settings.queue_wait };
     let (orders, ordered) = tokio::sync::mpsc::unbounded_channel();
-    let placer = Placer::new(queue, seed, clock, orders);
+    let bell = Arc::new(tickets::Bell::default());
+    let placer = Placer::new(queue.clone(), seed, clock, orders, bell.clone());
+    let scoring = match settings.scoring {
+        settings::Scoring::Predicted => Scoring::Predicted,
+        settings::Scoring::Points => Scoring::Points,
+    };
+    let fleet_settings =
+        FleetSettings { queue_size: queue.queue_size, queue_wait: queue.queue_wait, scoring };
+    // Where it cannot be read there is no fleet, and so nobody to place requests with.
+    let own_id = papers.identity.as_ref().map_or(NodeId::new([0; 32]), |identity| fleet::known::id(identity.key()));
+    let tickets = Tickets::new(fleet_settings, own_id, seed, clock, placer.clone(), bell);
     let known = Arc::new(ArcSwap::from_pointee(Vec::new()));
     let seen = tokio::sync::watch::Sender::new(());
     let stand_in = Arc::new(ArcSwap::from_pointee(None));
     let stopping = CancellationToken::new();
+    let outside = Arc::new(ArcSwap::from_pointee(Outside::default()));
     // The door needs the node, and the news of backends need the door.
     let (news, mut told) = tokio::sync::watch::channel(Vec::new());
     let watch_settings = backend::Settings {
@@ -157,8 +179,20 @@ async fn serve(start: Start, mut stops: Orders, listens: impl FnOnce(&[String]))
         limits: Limits::default(),
     };
     let (others, desk) = fleet::desk();
+    let others_ruling = others.ruling();
     let sense = fleet::sense::Sense::new(settings.data_dir.clone(), clock);
+    let sensed = sharing::Sensed::default();
+    let place = sharing::Place {
+        clock,
+        rules: settings.pauses.clone(),
+        ignored: settings.not_meetings.clone(),
+        evidence: sensed.subscribe(),
+        keep: others.keeper_of_share(),
+    };
+    let (sharing, keeper) = Sharing::new(place, papers.memory.share.clone(), stopping.clone());
+    let presence = sharing::watch_presence(&settings.surroundings, &sensed);
     let node = Arc::new_cyclic(|me| Node {
+        sharing: sharing.clone(),
         fleet: others.clone(),
         sense: sense.clone(),
         settings,
@@ -166,11 +200,13 @@ async fn serve(start: Start, mut stops: Orders, listens: impl FnOnce(&[String]))
         clock,
         started: clock.now(),
         placer: placer.clone(),
+        tickets: tickets.clone(),
         watch: watch.clone(),
         store,
         backends: known.clone(),
         stand_in: stand_in.clone(),
         listening,
+        outside: outside.clone(),
         stopping: stopping.clone(),
         cores,
         open_files,
@@ -178,7 +214,8 @@ async fn serve(start: Start, mut stops: Orders, listens: impl FnOnce(&[String]))
         me: me.clone(),
     });
     let door = Door::new(node.clone(), door_settings, clock, seed);
-    let driver = Driver::new(node.place_in_fleet(), papers, desk);
+    let guests = door.worker();
+    let driver = Driver::new(node.place_in_fleet(guests.clone()), papers, desk);
 
     let mut tasks = Tasks::new(CancellationToken::new());
     tasks.spawn("watcher", |stop| watcher.run(stop));
@@ -191,8 +228,42 @@ async fn serve(start: Start, mut stops: Orders, listens: impl FnOnce(&[String]))
             }
         }
     });
+    tasks.spawn("tickets", {
+        let tickets = tickets.clone();
+        |stop| async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tickets.keep() => {}
+            }
+        }
+    });
+    tasks.spawn("guests", |stop| async move {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(SWEEP) => guests.sweep(),
+            }
+        }
+    });
     tasks.spawn("loads", |stop| loads::carry_out(ordered, watch.clone(), placer.clone(), stop));
     tasks.spawn("fleet", |stop| driver.run(stop));
+    tasks.spawn("sharing", |stop| keeper.run(stop));
+    tasks.spawn("news of sharing", {
+        let (sharing, tickets, mut changed) = (sharing.clone(), tickets.clone(), sharing.changed());
+        |stop| async move {
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    Ok(()) = changed.changed() => tickets.shares(sharing.takes_guests().is_ok()),
+                }
+            }
+        }
+    });
+    tasks.spawn("load of the processors", {
+        let (sense, placer) = (sense.clone(), placer.clone());
+        let is_working = move || placer.look(|router| router.in_flight()) > 0;
+        |stop| sharing::feel_load(sharing, sense, sensed, is_working, stop)
+    });
     tasks.spawn("backend news", {
         let (door, placer, others, called) = (door.clone(), placer.clone(), others.clone(), node.clone());
         |stop| async move {
@@ -218,6 +289,7 @@ async fn serve(start: Start, mut stops: Orders, listens: impl FnOnce(&[String]))
                         stand_in.store(Arc::new(routing::stand_in(&backends).map(Arc::from)));
                         door.backends_changed(&called.name(), &backends, &elsewhere(&others));
                         placer.backends(backends);
+                        called.learn(&others.known(), called.tickets.mesh());
                         seen.send_replace(());
                     }
                 }
@@ -225,6 +297,18 @@ async fn serve(start: Start, mut stops: Orders, listens: impl FnOnce(&[String]))
         }
     });
     tasks.spawn("sleep", |stop| notice_sleep(watch.clone(), others, stop));
+
+    let ways = Ways::new(door.clone(), others_ruling, &node.settings, port, outside);
+    tasks.spawn("ways in", {
+        // No stranger is let in any more as soon as the node is to stop.
+        let stopping = stopping.clone();
+        |stop| async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = ways.keep(stopping) => stop.cancelled().await,
+            }
+        }
+    });
 
     // Clients that come now wait in the listeners' queues for what the first look finds.
     watch.first_look().await;
@@ -236,6 +320,7 @@ async fn serve(start: Start, mut stops: Orders, listens: impl FnOnce(&[String]))
     tracing::info!("stopping: no new requests, what is running may finish (again to stop at once)");
     stopping.cancel();
     placer.drain();
+    tickets.stop();
     let all_ended = tokio::task::spawn_blocking(move || {
         for worker in workers {
             if worker.join().is_err() {
@@ -251,6 +336,8 @@ async fn serve(start: Start, mut stops: Orders, listens: impl FnOnce(&[String]))
         }
     }
     tasks.shutdown(Duration::from_secs(5)).await;
+    // Its threads end within a moment, but may wait for a bus that hangs.
+    drop(tokio::task::spawn_blocking(move || drop(presence)));
     Ok(())
 }
 
@@ -340,8 +427,8 @@ fn raise_open_files() -> Option<u64> {
 
 impl Node {
     /// What the fleet's driver gets of this node. It keeps the node alive no longer than the door does.
-    fn place_in_fleet(self: &Arc<Node>) -> fleet::Place {
-        let me = self.me.clone();
+    fn place_in_fleet(self: &Arc<Node>, guests: Arc<gateway::Worker>) -> fleet::Place {
+        let (me, learner) = (self.me.clone(), self.me.clone());
         fleet::Place {
             dir: self.settings.data_dir.clone(),
             name: self.settings.node_name.clone(),
@@ -353,6 +440,15 @@ impl Node {
             sense: self.sense.clone(),
             facts: Box::new(move || me.upgrade().map(|node| node.facts()).unwrap_or_default()),
             changed: self.news.subscribe(),
+            shared: self.sharing.changed(),
+            tickets: self.tickets.clone(),
+            learn: Box::new(move |known, mesh| {
+                if let Some(node) = learner.upgrade() {
+                    node.learn(known, mesh);
+                }
+            }),
+            journals: fleet::journal::Journals::new(self.store.clone()),
+            guests,
         }
     }
 
@@ -361,45 +457,65 @@ impl Node {
         let backends = self.backends.load_full();
         let (in_flight, queued) = self.placer.look(|router| (router.in_flight(), router.queued()));
         let servers = self.placer.look(|router| views::servers(&backends, router));
-        Facts { share: Some(self.share(&backends)), servers, backends: backends.to_vec(), in_flight, queued }
+        let share_ends_in_s = self.sharing.shown().ends_in_s(self.clock.unix_ms());
+        let share = Some(self.share(&backends));
+        Facts { share, share_ends_in_s, servers, backends: backends.to_vec(), in_flight, queued }
     }
 
-    /// Why a request cannot be served although the fleet has its model: it is only on other machines.
-    fn only_elsewhere(&self, models: &[ModelName]) -> Option<Failure> {
-        let known = self.fleet.known();
-        if known.others.is_empty() {
-            return None;
-        }
-        let backends = self.backends.load();
-        let is_here = |model: &ModelName| {
-            backends.iter().any(|backend| backend.ignores_model_name || backend.model(model).is_some())
-        };
-        if models.iter().any(is_here) {
-            return None;
-        }
-        let (model, (names, reachable)) =
-            models.iter().map(|model| (model, known.holders(model))).find(|(_, (names, _))| !names.is_empty())?;
-        let (names, is) = (names.join(", "), if reachable { "is" } else { "was" });
-        let text = format!(
-            "model '{model}' {is} on {names}, and this version does not send requests to other machines yet: ask there, \
-             or have the model here as well"
-        );
-        Some(Failure::new(Cause::Unavailable, text))
+    /// Takes in what is known of the fleet now, or has changed here.
+    pub(crate) fn learn(&self, known: &fleet::Known, mesh: Option<mesh::Mesh>) {
+        let backends = self.backends.load_full();
+        let shares = self.takes_guests().is_ok();
+        let own = tickets::Own { name: self.name(), backends: backends.to_vec(), machine: self.sense.latest(), shares, mesh };
+        self.tickets.know(known, own);
     }
 }
 
 impl Fleet for Node {
     fn place(&self, ask: Ask) -> Placing {
-        if let Some(failure) = self.only_elsewhere(&ask.models) {
-            return Placing::Now(Err(failure));
+        let Some(me) = self.me.upgrade() else {
+            return Placing::Now(Err(crate::refusal::failure(&routing::Refusal::Draining, ask.api, "").into()));
+        };
+        if ask.guest.is_none() && self.tickets.has_company() {
+            return Placing::Later(Box::pin(me.place_in_the_fleet(ask)));
         }
-        match self.me.upgrade() {
-            Some(me) => {
-                let fleet: Arc<dyn Fleet> = me;
-                self.placer.place(&fleet, ask)
-            }
-            None => Placing::Now(Err(crate::refusal::failure(&routing::Refusal::Draining, ask.api, ""))),
+        let fleet: Arc<dyn Fleet> = me;
+        self.placer.place(&fleet, ask)
+    }
+
+    fn served(&self, trace: Trace) {
+        if trace.api.needs_slot() && trace.outcome == Outcome::Completed {
+            self.placer.counted(&trace);
         }
+    }
+
+    fn takes_guests(&self) -> Result<(), String> {
+        self.sharing.takes_guests().map_err(|code| code.sentence().to_owned())
+    }
+
+    fn admit_guest(&self) -> Result<GuestPass, String> {
+        self.sharing.guest().map(GuestPass::of).map_err(|code| code.sentence().to_owned())
+    }
+
+    fn ticket_begun(&self, ticket: u64) {
+        self.tickets.begun(ticket);
+    }
+
+    fn ticket_ended(&self, ticket: u64, ending: TicketEnding) {
+        self.tickets.ended(ticket, ending);
+    }
+
+    fn send(&self, node: NodeId, request: http::Request<AwayBody>) -> Sending {
+        let Some(mesh) = self.tickets.mesh() else {
+            return Box::pin(std::future::ready(Err("this machine has no connection to others".to_owned())));
+        };
+        let sent = mesh::Transport::request(&mesh, fleet::known::key(node), request);
+        Box::pin(async move { sent.await.map_err(|error| error.to_string()) })
+    }
+
+    fn at_machine<'a>(&self, name: &'a str) -> Option<(&'a str, NodeId)> {
+        // Nearly all names have none.
+        name.contains('@').then(|| self.machine_in(name)).flatten()
     }
 
     fn first_content(&self, key: u64) {
@@ -414,7 +530,10 @@ impl Fleet for Node {
         // Questions about a model are no requests to it: they would drown the history (some clients ask before each).
         if trace.api.needs_slot() {
             if trace.outcome == Outcome::Completed {
-                self.placer.counted(&trace);
+                match trace.server {
+                    None => self.placer.counted(&trace),
+                    Some(_) => self.tickets.counted(&trace),
+                }
             }
             self.store.record(trace);
         }
@@ -432,7 +551,11 @@ impl Fleet for Node {
         let backends = self.backends.load();
         let mut holders = backends.iter().filter(|backend| backend.model(model).is_some()).peekable();
         if holders.peek().is_none() {
-            return Count::UnknownModel;
+            return match self.counts_elsewhere(model) {
+                None => Count::UnknownModel,
+                Some(true) => Count::Backend,
+                Some(false) => Count::Estimate(self.tickets.look(|fleet| fleet.estimate(model, text_bytes, images).tokens)),
+            };
         }
         match holders.any(|backend| backend.health.is_up() && backend.serves.has(Api::CountTokens)) {
             true => Count::Backend,

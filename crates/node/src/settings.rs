@@ -5,6 +5,7 @@
 mod names;
 mod parse;
 mod reader;
+pub(crate) mod sharing;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -12,6 +13,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use probe::presence::Surroundings;
 use proto::view::SettingView;
 
 use parse::Choice;
@@ -81,6 +83,12 @@ pub struct Settings {
     pub peers: Vec<String>,
     /// Whether this node never leads a fleet. The flag `--never-lead`.
     pub never_lead: bool,
+    /// What pauses sharing. `FLEET_PAUSE_*`
+    pub pauses: capacity::Rules,
+    /// Programs whose use of camera and microphone is no meeting, at most 64. `FLEET_PAUSE_IGNORE`
+    pub not_meetings: Vec<String>,
+    /// Where the senses for somebody's presence look.
+    pub surroundings: Surroundings,
     rows: Vec<SettingView>,
 }
 
@@ -285,6 +293,9 @@ impl Settings {
                 parse::on_off,
             )?,
             never_lead: flag(NEVER_LEAD).is_some(),
+            pauses: capacity::Rules::default(),
+            not_meetings: Vec::new(),
+            surroundings: Surroundings::new(|name| vars.get(name).cloned()),
             rows: Vec::new(),
         };
         let router = r.read(
@@ -293,9 +304,10 @@ impl Settings {
             "One more machine of the fleet, as users of the earlier system name it.",
             parse::router,
         )?;
+        let (pauses, not_meetings) = sharing::read(r)?;
         let (rows, warnings) = reader.finish();
         let peers = settings.peers.iter().cloned().chain(router).collect();
-        Ok((Settings { peers, rows, ..settings }, warnings))
+        Ok((Settings { peers, rows, pauses, not_meetings, ..settings }, warnings))
     }
 
     /// Like [`Settings::read`], with the `settings.json` of the data directory, where there is one.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use capacity::Reason;
 use gateway::{View, ViewError, ViewFuture};
 use proto::view::{BackendView, LeaderView, ModelView, ShareView, StatusView};
 use proto::wire::{MAX_BACKENDS, Server};
@@ -15,6 +16,7 @@ use store::{ReadError, Store};
 
 use crate::fleet::{FleetKey, Order};
 use crate::run::Node;
+use crate::sharing::Shown;
 use crate::{doctor, fleet_status, lanes};
 
 impl Node {
@@ -57,6 +59,7 @@ impl Node {
                 me.sense.look().await;
                 json_of(&me.fleet.ask(Order::Nodes).await.ok_or_else(silent)?)
             }),
+            View::Share => Box::pin(async move { Ok(me.sharing_view(me.sharing.all().await?)) }),
             View::Devices => Box::pin(async move { json_of(&me.fleet.ask(Order::Devices).await.ok_or_else(silent)?) }),
             View::Doctor => Box::pin(async move {
                 let mut checks = doctor::checks(&doctor::Facts {
@@ -122,17 +125,28 @@ impl Node {
 
     /// Whether this node takes work, and why.
     pub(crate) fn share(&self, backends: &[Arc<BackendState>]) -> ShareView {
-        if self.stopping.is_cancelled() {
-            let reason = "Stopping; what is running may finish.".to_owned();
-            return ShareView { state: "draining".to_owned(), reason, until: None };
+        let shown = self.sharing.shown();
+        if shown.reason != Reason::Sharing {
+            return shown.view(None);
         }
         let up: Vec<&str> =
             backends.iter().filter(|backend| backend.health.is_up()).map(|backend| backend.id.as_str()).collect();
-        let reason = match up.as_slice() {
-            [] => "No inference server answers on this machine.".to_owned(),
-            servers => format!("Serving {} models ({}).", names(backends.iter()).count(), servers.join(", ")),
-        };
-        ShareView { state: "on".to_owned(), reason, until: None }
+        match up.as_slice() {
+            [] => Shown { reason: Reason::NoServer, ..shown }.view(None),
+            servers => {
+                let models = names(backends.iter()).count();
+                shown.view(Some(format!("Serving {models} models ({}).", servers.join(", "))))
+            }
+        }
+    }
+
+    /// All that is known of whether this node takes work.
+    pub(crate) fn sharing_view(&self, mut all: Value) -> Bytes {
+        let ShareView { reason, code, .. } = self.share(&self.backends.load());
+        if all["code"] == Reason::Sharing.code() {
+            (all["reason"], all["code"]) = (reason.into(), code.into());
+        }
+        all.to_string().into()
     }
 
     fn models(&self, backends: &[Arc<BackendState>]) -> Vec<ModelView> {
@@ -214,6 +228,7 @@ pub(crate) fn stored_view(store: &Store, view: View) -> Result<Bytes, ViewError>
         | View::Devices
         | View::Leader
         | View::Keys
+        | View::Share
         | View::Doctor => Err(ViewError::Failed("this is not kept on disk".to_owned())),
     }
 }

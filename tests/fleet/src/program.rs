@@ -209,6 +209,19 @@ impl Herd {
         self.program = start(&mut self.command, &self.said, &self.url, is_ready);
     }
 
+    /// Runs `herd` with `args` against it, as its owner would: the exit code and what was answered.
+    ///
+    /// # Panics
+    /// If the program cannot be run.
+    pub fn run(&self, args: &str) -> (Option<i32>, String) {
+        let port = self.url.rsplit_once(':').map_or("", |(_, port)| port);
+        let mut command = Command::new(binary("herd"));
+        command.args(args.split_whitespace()).args(["--port", port]).env("FLEET_DATA_DIR", self.dir.path());
+        let ran = command.output().expect("herd can be run");
+        let said = String::from_utf8_lossy(&ran.stdout).into_owned() + &String::from_utf8_lossy(&ran.stderr);
+        (ran.status.code(), said)
+    }
+
     /// What it has written to its standard error so far.
     pub fn said(&self) -> String {
         std::fs::read(self.said.path()).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()

@@ -16,7 +16,7 @@ use proto::{Api, NodeId};
 use super::Facts;
 use crate::answer::Answer;
 use crate::exchange::{Begun, Exchange};
-use crate::fleet::{AwayBody, Guest};
+use crate::fleet::{AwayBody, Guest, GuestPass};
 use crate::headers;
 use crate::record::{Epilogue, Record};
 use crate::reply::{self, Reply};
@@ -35,9 +35,10 @@ impl Worker {
             return boxed(reply::empty(StatusCode::METHOD_NOT_ALLOWED), None);
         }
         let door = self.door().clone();
-        if let Err(reason) = door.fleet().takes_guests() {
-            return bounced(&reason, api);
-        }
+        let pass = match door.fleet().admit_guest() {
+            Ok(pass) => pass,
+            Err(reason) => return bounced(&reason, api),
+        };
         let (parts, body) = request.into_parts();
         let (guest, told) = Told::read(from, &parts.headers);
         let (id, unix_ms) = door.new_id();
@@ -72,7 +73,7 @@ impl Worker {
                 *response.status_mut() = status;
                 *response.headers_mut() = headers;
                 response.headers_mut().insert(headers::FACTS, facts.value());
-                boxed(response, Some(epilogue))
+                boxed(response, Some((epilogue, pass)))
             }
             Err(refused) => {
                 let mut response = Response::new(Reply::Full(Some(refused.body)));
@@ -123,10 +124,10 @@ fn bounced(reason: &str, api: Api) -> Response<AwayBody> {
     boxed(response, None)
 }
 
-fn boxed(response: Response<Reply>, epilogue: Option<Epilogue>) -> Response<AwayBody> {
+fn boxed(response: Response<Reply>, guest: Option<(Epilogue, GuestPass)>) -> Response<AwayBody> {
     let (parts, reply) = response.into_parts();
-    let body = match epilogue {
-        Some(epilogue) => AwayBody::new(WithFacts { reply, epilogue: Some(epilogue) }),
+    let body = match guest {
+        Some((epilogue, pass)) => AwayBody::new(WithFacts { reply, epilogue: Some(epilogue), _pass: pass }),
         None => AwayBody::new(reply.map_err(Into::into)),
     };
     Response::from_parts(parts, body)
@@ -136,6 +137,8 @@ fn boxed(response: Response<Reply>, epilogue: Option<Epilogue>) -> Response<Away
 struct WithFacts {
     reply: Reply,
     epilogue: Option<Epilogue>,
+    /// The request runs as long as its answer does.
+    _pass: GuestPass,
 }
 
 impl Body for WithFacts {

@@ -17,8 +17,10 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::catalog::{Fetched, Own};
-use super::known::{self};
+use super::known::{self, Known};
+use crate::tickets::Tickets;
 use super::offer::Pairing;
+use super::journal::{Journals, Pulled, Pulls};
 use super::papers::Papers;
 use super::party::{Happening, Party};
 use super::sense::Sense;
@@ -48,6 +50,16 @@ pub(crate) struct Place {
     pub(crate) facts: Box<dyn Fn() -> Facts + Send + Sync>,
     /// Tells when the backends have changed.
     pub(crate) changed: watch::Receiver<()>,
+    /// Tells when this node takes work, or does not any more.
+    pub(crate) shared: watch::Receiver<()>,
+    /// Told what others say about requests.
+    pub(crate) tickets: Arc<Tickets>,
+    /// Told whenever what is known has changed.
+    pub(crate) learn: Box<dyn Fn(&Known, Option<mesh::Mesh>) + Send + Sync>,
+    /// What others are given of the history.
+    pub(crate) journals: Arc<Journals>,
+    /// Serves requests that come from other nodes.
+    pub(crate) guests: Arc<gateway::Worker>,
 }
 
 /// What listings show: this node's given name, and each other one within reach with its name and its list's digest.
@@ -64,11 +76,14 @@ pub(crate) struct Driver {
     /// Whether this machine is just joining a fleet.
     pub(super) joining: bool,
     pub(super) errands: JoinSet<Errand>,
+    pub(super) pulls: Pulls,
     pub(super) own: Arc<ArcSwap<Own>>,
     /// Something of `node.json` has changed and is not written yet.
     pub(super) unkept: bool,
     /// Something that `Known` shows has changed.
     pub(super) dirty: bool,
+    /// What others are told next must not wait.
+    pub(super) is_urgent: bool,
     /// As last told.
     pub(super) listed: Listed,
     pub(super) refresh_at: Option<Moment>,
@@ -90,6 +105,8 @@ pub(super) enum Errand {
     LookedUp(Vec<std::net::SocketAddr>),
     /// A member's list of models.
     Fetched(NodeId, Result<Fetched, String>),
+    /// What a member remembers, and what it had said of that before.
+    Pulled(NodeId, u64, Pulled),
     /// An attempt to join: the addresses that were dialled, and what became of it.
     Joined { dialled: Vec<std::net::SocketAddr>, result: Result<Box<Welcome>, ChangeError>, done: Done },
 }
@@ -101,6 +118,7 @@ impl Driver {
         for fault in &papers.faults {
             tracing::error!(fault, "the files of the fleet cannot be used");
         }
+        let pulls = Pulls::new(place.journals.clone());
         Driver {
             place,
             papers,
@@ -109,9 +127,11 @@ impl Driver {
             pairing: None,
             joining: false,
             errands: JoinSet::new(),
+            pulls,
             own: Arc::default(),
             unkept: false,
             dirty: true,
+            is_urgent: false,
             listed: (None, Vec::new()),
             refresh_at: None,
             look_up_at: None,
@@ -141,6 +161,11 @@ impl Driver {
                     // The node is being taken apart.
                     Err(_) => break,
                 },
+                Ok(()) = self.place.shared.changed() => self.refresh_now(),
+                () = self.pulls.changed() => {
+                    let now = self.now();
+                    self.pulls.noticed(now);
+                }
                 () = tokio::time::sleep(rest) => {}
             }
             self.keep_time().await;
@@ -159,7 +184,7 @@ impl Driver {
 
     fn wake(&self) -> Option<Moment> {
         let core = self.party.as_ref().and_then(|party| party.core.poll_timeout());
-        let due = [core, self.refresh_at, self.look_up_at, self.restart_at, self.cut_at];
+        let due = [core, self.refresh_at, self.look_up_at, self.restart_at, self.cut_at, self.pulls.wake()];
         due.into_iter().flatten().min()
     }
 
@@ -189,6 +214,7 @@ impl Driver {
             self.refresh_at = None;
             self.look_up_at = None;
         }
+        self.exchange_journals();
         if let Some(party) = &mut self.party
             && party.core.poll_timeout().is_some_and(|wake| now >= wake)
         {
@@ -273,6 +299,7 @@ impl Driver {
                 }
             }
             Ok(Errand::Fetched(node, result)) => self.fetched(node, result),
+            Ok(Errand::Pulled(node, heard, pulled)) => self.pulled(node, heard, pulled),
             Ok(Errand::Joined { dialled, result, done }) => self.joined(&dialled, result, done).await,
         }
     }
@@ -315,6 +342,10 @@ impl Driver {
             Order::Nodes(to) => drop(to.send(self.node_rows())),
             Order::Devices(to) => drop(to.send(self.device_rows())),
             Order::Check(to) => drop(to.send(self.checks())),
+            Order::KeepShare { kept, done } => {
+                self.papers.memory.share = Some(kept);
+                let _ = done.send(self.write_memory().await);
+            }
             Order::Slept => {
                 let now = self.now();
                 if let Some(party) = &mut self.party {

@@ -106,11 +106,17 @@ impl Driver {
 
     /// Writes `node.json`, without holding up what else runs on this thread.
     pub(super) async fn keep_memory(&mut self) {
+        let _ = self.write_memory().await;
+    }
+
+    /// As [`Driver::keep_memory`], for those who want to know what became of it.
+    pub(super) async fn write_memory(&mut self) -> Result<(), String> {
         self.unkept = false;
         let write = self.papers.memory_writer();
-        let written = tokio::task::spawn_blocking(write).await;
-        if let Err(fault) = written.unwrap_or_else(|error| Err(error.to_string())) {
+        let written = tokio::task::spawn_blocking(write).await.unwrap_or_else(|error| Err(error.to_string()));
+        if let Err(fault) = &written {
             tracing::error!(fault, "what this machine must remember was not stored");
         }
+        written
     }
 }

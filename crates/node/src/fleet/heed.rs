@@ -32,6 +32,7 @@ impl Driver {
                 if let Some(fleet) = &self.papers.fleet {
                     hello.push(Envelope::Roster(sync::digest(&fleet.roster)));
                 }
+                hello.push(self.pulls.news());
                 for message in hello {
                     party.send(id(node), message.encode().into());
                 }
@@ -45,7 +46,10 @@ impl Driver {
             }
             Event::Heard { from } => party.core.handle(Input::Heard(id(from)), now),
             Event::Message { from, message } => match Envelope::decode(&message) {
-                Ok(Envelope::Membership(message)) => party.core.handle(Input::Message(id(from), message), now),
+                Ok(Envelope::Membership(message)) => {
+                    party.core.handle(Input::Message(id(from), message), now);
+                    self.place.tickets.heard(id(from), None);
+                }
                 Ok(Envelope::Roster(news)) => {
                     party.core.handle(Input::Heard(id(from)), now);
                     self.roster_news(from, &news).await;
@@ -54,7 +58,14 @@ impl Driver {
                     party.core.handle(Input::Heard(id(from)), now);
                     party.mesh.dial(hints(&places, me));
                 }
-                Ok(_) => party.core.handle(Input::Heard(id(from)), now),
+                Ok(Envelope::News(digest)) => {
+                    party.core.handle(Input::Heard(id(from)), now);
+                    self.pulls.heard(id(from), digest);
+                }
+                Ok(about_requests) => {
+                    party.core.handle(Input::Heard(id(from)), now);
+                    self.place.tickets.heard(id(from), Some(about_requests));
+                }
                 // Of a newer version.
                 Err(NotAMessage::Unknown) => party.core.handle(Input::Heard(id(from)), now),
                 Err(error) => tracing::warn!(node = %id(from), %error, "a member sent a message that cannot be read"),
@@ -95,7 +106,8 @@ impl Driver {
                     // Nothing of its layers above is known yet.
                     _ if payload.is_empty() => {}
                     Ok(summary) => {
-                        party.members.entry(node).or_default().summary = Some(Arc::new(summary));
+                        let member = party.members.entry(node).or_default();
+                        (member.summary, member.told_at) = (Some(Arc::new(summary)), self.place.clock.now());
                         self.dirty = true;
                     }
                     Err(error) => tracing::warn!(%node, %error, "what a member says of itself is not understood"),
@@ -149,6 +161,7 @@ impl Driver {
             tracing::error!(fault, "the list of members was not stored");
         }
         let allowed = fleet.roster.allowed();
+        self.place.journals.allow(Some(fleet));
         if let Some(party) = &mut self.party {
             party.core.handle(Input::Roster(members(fleet)), now);
             party.members.retain(|node, _| allowed.contains(&key(*node)));

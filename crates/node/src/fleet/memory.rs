@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::papers::set_aside;
 use crate::files;
+use crate::sharing::Kept;
 
 const NODE: &str = "node.json";
 /// Bytes of the longest `node.json` that is read: 512 settings and the addresses of 1024 members have less.
@@ -37,6 +38,8 @@ pub(crate) struct Memory {
     pub(crate) addresses: BTreeMap<NodeKey, Vec<SocketAddr>>,
     /// What the owner has to be told, for instance that this machine was removed.
     pub(crate) told: Option<String>,
+    /// What the owner said about sharing.
+    pub(crate) share: Option<Kept>,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -48,6 +51,7 @@ struct File {
     settings: Vec<Line>,
     addresses: BTreeMap<String, Vec<SocketAddr>>,
     told: Option<String>,
+    share: Option<Kept>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -103,6 +107,7 @@ impl Memory {
             settings: file.settings.into_iter().map(setting).collect::<Option<_>>()?,
             addresses: file.addresses.into_iter().take(MOST_MEMBERS).map(address).collect::<Option<_>>()?,
             told: file.told,
+            share: file.share,
         })
     }
 
@@ -121,6 +126,7 @@ impl Memory {
             settings: self.settings.values().map(line).collect(),
             addresses: self.addresses.iter().map(|(node, all)| (node.to_string(), all.clone())).collect(),
             told: self.told.clone(),
+            share: self.share.clone(),
         };
         let text = serde_json::to_string_pretty(&file).expect("texts and numbers can be written as JSON");
         files::replace(&dir.join(NODE), &text).map_err(|error| format!("{error:#}"))

@@ -88,8 +88,8 @@ impl Papers {
             set_aside(&identity)?;
         }
         self.fleet = None;
-        let Memory { incarnation, .. } = self.memory;
-        self.memory = Memory { incarnation, ..Memory::default() };
+        let Memory { incarnation, share, .. } = std::mem::take(&mut self.memory);
+        self.memory = Memory { incarnation, share, ..Memory::default() };
         self.identity = Some(Identity::open(&self.dir).map_err(|error| error.to_string())?);
         self.is_damaged = false;
         self.faults.clear();

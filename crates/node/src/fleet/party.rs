@@ -14,6 +14,7 @@ use proto::{BackendState, Incarnation, Moment, NodeId, Priority};
 
 use super::catalog::{self, Own};
 use super::driver::Place;
+use super::journal;
 use super::known::{self, id, key};
 use super::papers::{self, Papers};
 use super::sync::Told;
@@ -39,6 +40,8 @@ pub(crate) struct Party {
 #[derive(Default)]
 pub(super) struct Member {
     pub(super) summary: Option<Arc<Summary>>,
+    /// When it told that.
+    pub(super) told_at: Moment,
     pub(super) backends: Vec<Arc<BackendState>>,
     /// The digest of the list that `backends` was made of.
     pub(super) catalog: [u8; 16],
@@ -64,8 +67,15 @@ impl Party {
             return Err("this machine is in no fleet".to_owned());
         };
         let own = own.clone();
-        let serve: Arc<dyn Serve> = Arc::new(move |_, request: http::Request<hyper::body::Incoming>| {
-            let answer: mesh::Answering = Box::pin(std::future::ready(catalog::answer(&request, &own)));
+        let guests = place.guests.clone();
+        let journals = place.journals.clone();
+        journals.allow(Some(&fleet));
+        let serve: Arc<dyn Serve> = Arc::new(move |from, request: http::Request<hyper::body::Incoming>| {
+            let answer: mesh::Answering = match request.uri().path().starts_with(catalog::PREFIX) {
+                true if request.uri().path() == journal::PATH => Box::pin(journals.clone().serve(from, request)),
+                true => Box::pin(std::future::ready(catalog::answer(&request, &own))),
+                false => Box::pin(guests.clone().serve_node(id(from), request)),
+            };
             answer
         });
         let me = id(identity.key());

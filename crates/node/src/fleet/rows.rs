@@ -3,10 +3,10 @@
 use membership::Presence;
 use mesh::Transport as _;
 use proto::view::{DeviceView, NodeView, ShareView};
-use proto::wire::Summary;
 
 use super::driver::Driver;
 use super::known::{self, id, key};
+use super::party::Member;
 
 impl Driver {
     /// The members of the fleet with what they do; this machine alone where there are no others.
@@ -31,7 +31,7 @@ impl Driver {
                 presence: known::word(presence).to_owned(),
                 silent_for_s: seen.and_then(|member| member.silent_for).map(|silence| tenths(silence.as_secs_f64())),
                 version: summary.map(|summary| summary.version.clone()),
-                share: summary.map(share),
+                share: member.and_then(|member| self.share_of(member)),
                 address: peer.and_then(|peer| peer.address).map(|address| address.to_string()),
                 rtt_ms: peer
                     .and_then(|peer| peer.rtt)
@@ -44,6 +44,23 @@ impl Driver {
             });
         }
         rows
+    }
+
+    /// The share state that a member told.
+    fn share_of(&self, member: &Member) -> Option<ShareView> {
+        let share = &member.summary.as_ref()?.share;
+        let passed = self.now().since(member.told_at).as_secs();
+        let until = share.ends_in_s.and_then(|left| {
+            let second = (self.place.clock.unix_ms() / 1000).saturating_add(left).saturating_sub(passed);
+            Some(jiff::Timestamp::from_second(i64::try_from(second).ok()?).ok()?.to_string())
+        });
+        Some(ShareView {
+            state: share.state.clone(),
+            reason: share.reason.clone(),
+            until,
+            code: share.code.clone().unwrap_or_default(),
+            rule: None,
+        })
     }
 
     fn own_row(&self, leads: bool) -> NodeView {
@@ -104,12 +121,6 @@ impl Driver {
         };
         members.into_iter().map(row).collect()
     }
-}
-
-/// The share state that a member told.
-fn share(summary: &Summary) -> ShareView {
-    let share = &summary.share;
-    ShareView { state: share.state.clone(), reason: share.reason.clone(), until: None }
 }
 
 fn tenths(seconds: f64) -> f64 {

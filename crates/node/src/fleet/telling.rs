@@ -10,7 +10,7 @@ use proto::NodeId;
 use super::catalog::Own;
 use super::driver::{Driver, Place};
 use super::known::{self, Known, Names, Other};
-use super::{Facts, names};
+use super::{Facts, Ruling, keys, names};
 
 /// News of backends come in bursts: what others are told waits this long for the rest of them.
 const SETTLE: Duration = Duration::from_millis(250);
@@ -53,6 +53,9 @@ impl Driver {
         let now = self.now();
         let names = self.names();
         let me = self.me();
+        if let Some(name) = me.and_then(|me| names.get(&me)) {
+            self.place.journals.call(name);
+        }
         let mut known = Known {
             me,
             name: me.and_then(|me| names::given(&self.papers.memory.settings, me)).map(Arc::from),
@@ -87,6 +90,17 @@ impl Driver {
         };
         let others = known.within_reach().map(|other| (other.id, other.name.clone(), digest(other))).collect();
         let listed = (known.name.clone(), others);
+        let ruling = Ruling {
+            leads: known.leader.is_some() && known.leader == known.me,
+            fleet: known.fleet.as_ref().map(|(id, _)| id.clone()).or_else(|| me.map(|me| me.full())).unwrap_or_default(),
+            keys: Arc::new(keys::keys(&self.papers.memory.settings)),
+        };
+        self.desk.ruling.send_if_modified(|before| {
+            let is_new = *before != ruling;
+            *before = ruling;
+            is_new
+        });
+        (self.place.learn)(&known, self.party.as_ref().map(|party| party.mesh.clone()));
         self.desk.known.store(Arc::new(known));
         if self.listed != listed {
             self.listed = listed;
@@ -100,6 +114,16 @@ impl Driver {
             let soon = self.now() + SETTLE;
             self.refresh_at = Some(self.refresh_at.map_or(soon, |at| at.min(soon)));
         }
+    }
+
+    /// Others are to be told at once: they send no more work, or may again.
+    pub(super) fn refresh_now(&mut self) {
+        if self.party.is_some() {
+            self.refresh_at = Some(self.now());
+            self.is_urgent = true;
+        }
+        // Where this node places requests, it must know too.
+        self.dirty = true;
     }
 
     /// Tells others what this node is and does, if that has changed.
@@ -121,14 +145,25 @@ impl Driver {
         self.place.sense.nudge();
         if let Some(party) = &mut self.party {
             party.core.handle(membership::Input::Priority(priority), now);
-            party.core.handle(membership::Input::State(summary.encode()), now);
+            let told = summary.encode();
+            party.core.handle(
+                match std::mem::take(&mut self.is_urgent) {
+                    true => membership::Input::UrgentState(told),
+                    false => membership::Input::State(told),
+                },
+                now,
+            );
         }
     }
 }
 
 fn summary(place: &Place, name: Option<String>, facts: Facts, catalog: [u8; 16]) -> proto::wire::Summary {
-    let share =
-        facts.share.map(|share| proto::wire::Share { state: share.state, reason: share.reason, ends_in_s: None });
+    let share = facts.share.map(|share| proto::wire::Share {
+        state: share.state,
+        reason: share.reason,
+        ends_in_s: facts.share_ends_in_s,
+        code: Some(share.code),
+    });
     proto::wire::Summary {
         name: name.unwrap_or_else(|| place.name.clone()),
         version: proto::VERSION.to_owned(),

@@ -156,6 +156,15 @@ pub(super) fn megabytes(text: &str) -> Result<u64, Why> {
     text.parse().ok().filter(|number| (1..=1_000_000).contains(number)).ok_or(Why::Not("a number from 1 to 1000000"))
 }
 
+pub(super) fn percent(text: &str) -> Result<u8, Why> {
+    text.trim_end_matches('%')
+        .trim()
+        .parse()
+        .ok()
+        .filter(|number| *number <= 100)
+        .ok_or(Why::Not("a number from 0 to 100"))
+}
+
 /// A span of time: `30`, `30s`, `1.5s`, `500ms`, `2m`; a bare number is seconds.
 pub(super) fn span(text: &str) -> Result<Duration, Why> {
     const EXPECTED: Why = Why::Not("a time from 0 to 24 hours, such as 30, 30s, 500ms or 2m");
