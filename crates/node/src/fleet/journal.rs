@@ -1,0 +1,310 @@
+//! The memory of the fleet: this node gives others what they lack of the journals it holds, and asks for what it lacks.
+//!
+//! Whoever holds something new says so ([`proto::wire::Envelope::News`]): a moment after it recorded requests itself, later
+//! if it only took them from somebody. Whoever holds something else then asks with `POST /mesh/journal`, a few members at
+//! a time. Guests get nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full, Limited};
+use mesh::{Body, Mesh, NodeKey, Transport as _};
+use proto::wire::{Envelope, MAX_BATCH, MAX_ENTRIES, MAX_VECTOR, Vector};
+use proto::{Moment, NodeId, Role};
+use store::{Merged, News, Store};
+use tokio::sync::{Semaphore, watch};
+
+use super::driver::{Driver, Errand};
+use super::known::{id, key, role};
+use super::papers::Membership;
+use super::party::Party;
+
+/// Where entries are asked for on the mesh.
+pub(crate) const PATH: &str = "/mesh/journal";
+
+/// How long after requests were recorded others are told. With the time until rows are stored and the time between two
+/// questions it makes the second that the loss of a machine may cost.
+const SOON: Duration = Duration::from_millis(250);
+/// How long after others' entries came others are told: most have them already from where they came.
+const LATER: Duration = Duration::from_secs(5);
+/// Time between two questions to one member, for each eight members: what a busy node has to answer stays bounded.
+const EACH: Duration = Duration::from_millis(500);
+/// When somebody is asked again who did not answer.
+const AGAIN: Duration = Duration::from_secs(3);
+/// When somebody is asked again who will not answer: a guest's question, an older version.
+const MUCH_LATER: Duration = Duration::from_secs(60);
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Members asked at once.
+const MOST_PULLS: usize = 3;
+/// Answers taken in a row from one member.
+const MOST_BATCHES: usize = 32;
+/// Questions answered at once; the next one waits.
+const MOST_ANSWERS: usize = 2;
+
+/// What others are given. Shared by all who serve the mesh.
+pub(crate) struct Journals {
+    store: Store,
+    /// Who may read.
+    readers: ArcSwap<BTreeSet<NodeKey>>,
+    answering: Semaphore,
+    /// What was recorded and merged, counted.
+    news: watch::Sender<(u64, u64)>,
+}
+
+impl Journals {
+    /// The journals of `store`, whose news come here from now on.
+    pub(crate) fn new(store: Store) -> Arc<Journals> {
+        let news = watch::Sender::new((0, 0));
+        let told = news.clone();
+        store.listen(move |what| {
+            told.send_modify(|(recorded, merged)| match what {
+                News::Recorded => *recorded += 1,
+                News::Merged => *merged += 1,
+            });
+        });
+        Arc::new(Journals { store, readers: ArcSwap::default(), answering: Semaphore::new(MOST_ANSWERS), news })
+    }
+
+    /// All but guests may read.
+    pub(super) fn allow(&self, fleet: Option<&Membership>) {
+        let members = fleet.iter().flat_map(|fleet| fleet.roster.members());
+        let readers = members.filter(|member| role(member.role) != Role::Guest).map(|member| member.node).collect();
+        self.readers.store(Arc::new(readers));
+    }
+
+    /// This node's name has changed.
+    pub(super) fn call(&self, name: &str) {
+        self.store.rename(name);
+    }
+
+    /// Answers `from`'s question.
+    pub(super) async fn serve(
+        self: Arc<Self>,
+        from: NodeKey,
+        request: Request<hyper::body::Incoming>,
+    ) -> Response<Body> {
+        self.answer(from, request).await
+    }
+
+    async fn answer<B>(self: Arc<Self>, from: NodeKey, request: Request<B>) -> Response<Body>
+    where
+        B: hyper::body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        match self.batch(from, request).await {
+            Ok(batch) => response(StatusCode::OK, batch),
+            Err(status) => response(status, Vec::new()),
+        }
+    }
+
+    async fn batch<B>(self: Arc<Self>, from: NodeKey, request: Request<B>) -> Result<Vec<u8>, StatusCode>
+    where
+        B: hyper::body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        if request.method() != Method::POST {
+            return Err(StatusCode::METHOD_NOT_ALLOWED);
+        }
+        if !self.readers.load().contains(&from) {
+            return Err(StatusCode::FORBIDDEN);
+        }
+        let body = Limited::new(request.into_body(), MAX_VECTOR).collect();
+        let body = tokio::time::timeout(PATIENCE, body).await.map_err(|_| StatusCode::REQUEST_TIMEOUT)?;
+        let body = body.map_err(|_| StatusCode::PAYLOAD_TOO_LARGE)?.to_bytes();
+        let theirs = Vector::decode(&body).map_err(|_| StatusCode::BAD_REQUEST)?;
+        let _permit = self.answering.acquire().await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
+        let store = self.store.clone();
+        let looked = tokio::task::spawn_blocking(move || store.since(&theirs, MAX_ENTRIES, MAX_BATCH)).await;
+        looked.map_err(|error| error.to_string()).and_then(|read| read.map_err(|error| error.to_string())).map_err(
+            |error| {
+                tracing::warn!(node = %id(from), error, "what a member lacks of the history cannot be read");
+                StatusCode::INTERNAL_SERVER_ERROR
+            },
+        )
+    }
+}
+
+/// What was got from a member.
+pub(super) type Pulled = Result<Merged, Fault>;
+
+/// Why nothing was got from a member.
+pub(super) enum Fault {
+    /// It does not give anything to this node.
+    Refused(StatusCode),
+    /// Anything else.
+    Other(String),
+}
+
+/// Who is asked for what this node lacks, and when others are told of what it has.
+pub(super) struct Pulls {
+    journals: Arc<Journals>,
+    news: watch::Receiver<(u64, u64)>,
+    seen: (u64, u64),
+    tell_at: Option<Moment>,
+    peers: BTreeMap<NodeId, Peer>,
+}
+
+#[derive(Default)]
+struct Peer {
+    /// What it last said that it holds.
+    heard: u64,
+    /// As that was when it last gave everything.
+    taken: Option<u64>,
+    pulling: bool,
+    next: Moment,
+}
+
+impl Pulls {
+    pub(super) fn new(journals: Arc<Journals>) -> Pulls {
+        let news = journals.news.subscribe();
+        Pulls { journals, news, seen: (0, 0), tell_at: None, peers: BTreeMap::new() }
+    }
+
+    /// Waits until something new is held. May be dropped half-way.
+    pub(super) async fn changed(&mut self) {
+        if self.news.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Something new is held.
+    pub(super) fn noticed(&mut self, now: Moment) {
+        let counts = *self.news.borrow_and_update();
+        let wait = if counts.0 != self.seen.0 { SOON } else { LATER };
+        self.seen = counts;
+        self.tell_at = Some(self.tell_at.map_or(now + wait, |at| at.min(now + wait)));
+    }
+
+    /// What a member says that it holds.
+    pub(super) fn heard(&mut self, from: NodeId, digest: u64) {
+        self.peers.entry(from).or_default().heard = digest;
+    }
+
+    /// What this node says that it holds.
+    pub(super) fn news(&self) -> Envelope {
+        Envelope::News(self.journals.store.digest())
+    }
+
+    /// When something is due.
+    pub(super) fn wake(&self) -> Option<Moment> {
+        let own = self.journals.store.digest();
+        // While as many as may be are being asked, the end of one of them is what wakes.
+        let is_full = self.peers.values().filter(|peer| peer.pulling).count() >= MOST_PULLS;
+        let next = self.peers.values().filter(|peer| !is_full && peer.is_wanted(own)).map(|peer| peer.next).min();
+        [next, self.tell_at].into_iter().flatten().min()
+    }
+
+    /// Whoever is to be asked now.
+    fn due(&mut self, now: Moment, connected: &[NodeId]) -> Vec<NodeId> {
+        let own = self.journals.store.digest();
+        self.peers.retain(|node, peer| peer.pulling || connected.contains(node));
+        let mut under_way = self.peers.values().filter(|peer| peer.pulling).count();
+        let mut due = Vec::new();
+        for (node, peer) in &mut self.peers {
+            if under_way < MOST_PULLS && peer.is_wanted(own) && now >= peer.next && connected.contains(node) {
+                under_way += 1;
+                peer.pulling = true;
+                due.push(*node);
+            }
+        }
+        due
+    }
+
+    fn pulled(&mut self, from: NodeId, heard: u64, pulled: &Pulled, now: Moment) {
+        let members = u32::try_from(self.peers.len()).unwrap_or(u32::MAX);
+        let Some(peer) = self.peers.get_mut(&from) else { return };
+        peer.pulling = false;
+        peer.next = now
+            + match pulled {
+                Ok(_) => EACH * (1 + members / 8),
+                Err(Fault::Refused(_)) => MUCH_LATER,
+                Err(Fault::Other(_)) => AGAIN,
+            };
+        if let Ok(Merged { more: false, .. }) = pulled {
+            peer.taken = Some(heard);
+        }
+    }
+}
+
+impl Peer {
+    /// Whether it may hold something that a node lacks which holds `own`.
+    fn is_wanted(&self, own: u64) -> bool {
+        !self.pulling && self.heard != own && self.heard != 0 && self.taken != Some(self.heard)
+    }
+}
+
+impl Driver {
+    /// Tells others what is held, and asks for what is lacking.
+    pub(super) fn exchange_journals(&mut self) {
+        let now = self.now();
+        let Some(party) = &mut self.party else {
+            self.pulls.tell_at = None;
+            self.pulls.peers.clear();
+            return;
+        };
+        if self.pulls.tell_at.take_if(|at| now >= *at).is_some() {
+            party.spread(&[self.pulls.news()], None);
+        }
+        for node in self.pulls.due(now, &Party::connected(party)) {
+            let heard = self.pulls.peers.get(&node).map_or(0, |peer| peer.heard);
+            let (mesh, store) = (party.mesh.clone(), self.pulls.journals.store.clone());
+            self.errands.spawn(async move { Errand::Pulled(node, heard, pull(mesh, node, store).await) });
+        }
+    }
+
+    pub(super) fn pulled(&mut self, node: NodeId, heard: u64, pulled: Pulled) {
+        match &pulled {
+            Ok(Merged { rows: 0, .. }) => {}
+            Ok(Merged { rows, .. }) => tracing::debug!(%node, rows, "took what a member remembers"),
+            Err(Fault::Refused(status)) => tracing::debug!(%node, %status, "a member gives nothing of the history"),
+            Err(Fault::Other(error)) => tracing::debug!(%node, error, "what a member remembers was not taken"),
+        }
+        let now = self.now();
+        self.pulls.pulled(node, heard, &pulled, now);
+    }
+}
+
+/// Asks `node` for what is lacking until there is no more, or for a good while.
+async fn pull(mesh: Mesh, node: NodeId, store: Store) -> Pulled {
+    let mut all = Merged::default();
+    for _ in 0..MOST_BATCHES {
+        let own = store.vector();
+        let batch = tokio::time::timeout(PATIENCE, ask(&mesh, node, &own));
+        let batch = batch.await.map_err(|_| Fault::Other("it takes too long".to_owned()))??;
+        let store = store.clone();
+        let merging = tokio::task::spawn_blocking(move || store.merge(&batch, &node.to_string()));
+        let merged = merging.await.map_err(|error| Fault::Other(error.to_string()))?;
+        let merged = merged.map_err(|error| Fault::Other(error.to_string()))?;
+        (all.rows, all.refused, all.more) = (all.rows + merged.rows, all.refused + merged.refused, merged.more);
+        if !merged.more {
+            break;
+        }
+    }
+    Ok(all)
+}
+
+async fn ask(mesh: &Mesh, node: NodeId, own: &Vector) -> Result<Bytes, Fault> {
+    let body = Body::new(Full::new(Bytes::from(own.encode())).map_err(|never| match never {}));
+    let request = Request::post(PATH).body(body).map_err(|error| Fault::Other(error.to_string()))?;
+    let response = mesh.request(key(node), request).await.map_err(|error| Fault::Other(error.to_string()))?;
+    match response.status() {
+        StatusCode::OK => {}
+        status @ (StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) => {
+            return Err(Fault::Refused(status));
+        }
+        status => return Err(Fault::Other(format!("it answered {status}"))),
+    }
+    let body = Limited::new(response.into_body(), MAX_BATCH).collect().await;
+    Ok(body.map_err(|error| Fault::Other(error.to_string()))?.to_bytes())
+}
+
+fn response(status: StatusCode, body: Vec<u8>) -> Response<Body> {
+    let mut response = Response::new(Body::new(Full::new(Bytes::from(body)).map_err(|never| match never {})));
+    *response.status_mut() = status;
+    response
+}
