@@ -94,6 +94,10 @@ impl Parts {
 /// The rows of the machines, each with its servers and how busy it is.
 fn nodes(mut rows: Value, status: &Value, own: &Value) -> Value {
     for row in rows.as_array_mut().into_iter().flatten() {
+        // Of a machine that is heard, the fractions of a second since would be news for ever.
+        if row["presence"] == "here" {
+            row["silent_for_s"] = Value::Null;
+        }
         let known = status["nodes"].as_array().into_iter().flatten().find(|known| known["node_key"] == row["id"]);
         let (servers, in_flight, queued) = match (row["self"] == true, known) {
             (true, _) => (&own["backends"], &own["in_flight"], &own["queued"]),
@@ -115,18 +119,24 @@ mod tests {
 
     #[test]
     fn machines_are_told_with_how_busy_they_are() {
-        let rows = json!([{ "id": "a", "self": true }, { "id": "b", "self": false }, { "id": "c", "self": false }]);
+        let rows = json!([
+            { "id": "a", "self": true },
+            { "id": "b", "self": false, "presence": "gone", "silent_for_s": 4.2 },
+            { "id": "c", "self": false, "presence": "here", "silent_for_s": 0.3 },
+        ]);
         let status = json!({ "nodes": [
             { "node_key": "a", "backends": [], "ollama": { "requests_active": 9 } },
             { "node_key": "b", "backends": [{ "id": "ollama" }], "ollama": { "requests_active": 2 }, "requests_queued": 1 },
         ] });
         let own = json!({ "backends": [{ "id": "x" }], "in_flight": 1, "queued": 0 });
+        let mut rows = nodes(rows, &status, &own);
+        without_nulls(&mut rows);
         assert_eq!(
-            nodes(rows, &status, &own),
+            rows,
             json!([
                 { "id": "a", "self": true, "backends": [{ "id": "x" }], "in_flight": 1, "queued": 0 },
-                { "id": "b", "self": false, "backends": [{ "id": "ollama" }], "in_flight": 2, "queued": 1 },
-                { "id": "c", "self": false },
+                { "id": "b", "self": false, "presence": "gone", "silent_for_s": 4.2, "backends": [{ "id": "ollama" }], "in_flight": 2, "queued": 1 },
+                { "id": "c", "self": false, "presence": "here" },
             ])
         );
     }
