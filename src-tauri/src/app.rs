@@ -26,7 +26,6 @@ const APP: &str = "Herd Fleet";
 
 /// Is the tray until the person quits.
 pub(crate) fn run(hidden: bool) -> ExitCode {
-    environment::without_3d();
     let (events, received) = mpsc::channel(EVENTS);
     let settings = Settings::load(|_| None, environment::variables()).map_err(|error| error.to_string());
     let built = tauri::Builder::default()
@@ -55,7 +54,7 @@ pub(crate) fn run(hidden: bool) -> ExitCode {
             start_controller(start, received, events.clone())?;
             Ok(())
         })
-        .build(tauri::generate_context!());
+        .build(crate::context());
     match built {
         Ok(app) => {
             app.run(|_app, event| match event {
@@ -140,6 +139,8 @@ struct TauriDesktop {
     /// The rows that are shown, in order, submenus' rows after the row that opens them; to be changed in place.
     rows: Vec<(&'static str, MenuItemKind<Wry>)>,
     icon: Option<Icon>,
+    /// Whether the panel is light, so that glyphs are dark.
+    is_light: bool,
     /// Asking the system each time would read files each time.
     at_login: Mutex<Option<Option<bool>>>,
 }
@@ -152,10 +153,11 @@ impl TauriDesktop {
             app.manage(events.clone());
         }
         let (clicked, opened) = (events.clone(), events.clone());
+        let is_light = environment::panel_is_light();
         // A tray without a menu is not shown everywhere; the controller fills it at once.
         let menu = Menu::new(app)?;
         let builder = TrayIconBuilder::with_id(TRAY).menu(&menu).show_menu_on_left_click(cfg!(target_os = "macos"));
-        let builder = match pictures::picture(Icon::Off) {
+        let builder = match pictures::picture(Icon::Off, is_light) {
             Some(picture) => builder.icon(picture),
             None => builder,
         };
@@ -179,6 +181,7 @@ impl TauriDesktop {
             window: Window::new(clock::clock()),
             rows: Vec::new(),
             icon: None,
+            is_light,
             at_login: Mutex::new(None),
         })
     }
@@ -199,7 +202,7 @@ impl TauriDesktop {
             self.tray.set_menu(Some(menu))?;
         }
         if self.icon != Some(shown.icon) {
-            if let Some(picture) = pictures::picture(shown.icon) {
+            if let Some(picture) = pictures::picture(shown.icon, self.is_light) {
                 self.tray.set_icon_with_as_template(Some(picture), true)?;
             }
             self.icon = Some(shown.icon);
@@ -280,6 +283,10 @@ impl Desktop for TauriDesktop {
 
     fn open(&mut self, content: Content) {
         self.window.open(&content);
+    }
+
+    fn focus(&mut self) -> bool {
+        self.window.focus()
     }
 
     fn replace(&mut self, content: Content) {

@@ -382,6 +382,10 @@ impl<D: Desktop> Controller<D> {
 
     /// Opens the window with `page`, or with what keeps it from being shown.
     async fn open(&mut self, page: Page) {
+        // What is being read or typed there is not taken away: the person asked for the window, not for a page of it.
+        if page == Page::Home && !self.shows_notice && self.client.is_some() && self.desktop.focus() {
+            return;
+        }
         let content = self.content(page).await;
         self.shows_notice = matches!(content, Content::Notice(..));
         self.desktop.open(content);
@@ -406,10 +410,19 @@ impl<D: Desktop> Controller<D> {
     }
 }
 
-/// The address of `page`, with what signs it in where Herd gives that.
+/// The address of `page`, with a ticket that signs it in once. Without one it can be read, and says how to sign in.
 async fn signed_in(client: &Client, page: Page) -> String {
-    let path = page.path();
-    format!("http://{}{path}", client.address)
+    let address = format!("http://{}{}", client.address, page.path());
+    match client.post("/dashboard/api/ticket", &json!({})).await {
+        Ok(answer) => match answer["ticket"].as_str() {
+            Some(ticket) => format!("{address}#t={ticket}"),
+            None => address,
+        },
+        Err(fault) => {
+            tracing::warn!(%fault, "the dashboard is shown without signing in");
+            address
+        }
+    }
 }
 
 /// `text` with a capital and a full stop.

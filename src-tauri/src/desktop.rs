@@ -28,6 +28,8 @@ pub(crate) trait Desktop: Send + 'static {
     fn notify(&mut self, notice: &Notice);
     /// Opens the window, or brings it to the front, with this in it.
     fn open(&mut self, content: Content);
+    /// Brings the window to the front; whether there is one.
+    fn focus(&mut self) -> bool;
     /// Puts something else into the window, if it is open.
     fn replace(&mut self, content: Content);
     /// Whether the app starts with the session; `None`: that cannot be told.

@@ -13,19 +13,37 @@ pub(crate) fn has_display() -> bool {
     !cfg!(all(unix, not(target_os = "macos"))) || has("DISPLAY") || has("WAYLAND_DISPLAY")
 }
 
-/// Keeps the toolkit from loading a driver for 3D graphics, which an icon and a quiet page never need: on the first start of
-/// a session that driver is half of all memory that the tray would take, and on machines with models it takes theirs.
-/// Whoever set the variable is not overruled.
-pub(crate) fn without_3d() {
-    #[cfg(target_os = "linux")]
+/// Must be called first thing in `main`, before there are other threads.
+///
+/// On Linux it keeps the toolkit from loading a driver for 3D graphics, which an icon and a quiet page never need: on the
+/// first start of a session that driver is half of all memory that the tray would take, and on machines with models it takes
+/// theirs. Whoever set the variable is not overruled.
+#[cfg(target_os = "linux")]
+pub(crate) fn prepare() {
     if std::env::var_os("GDK_GL").is_none() {
-        // SAFETY: called first thing in `main`'s own thread, before any other thread exists.
+        // SAFETY: called first thing in `main`, before any other thread exists.
         #[allow(unsafe_code, reason = "the toolkit reads it from nowhere else")]
         unsafe {
             std::env::set_var("GDK_GL", "disable");
         }
     }
 }
+
+/// Must be called first thing in `main`.
+///
+/// On Windows it gives tray and window one name, so that the taskbar takes them for one app.
+#[cfg(windows)]
+pub(crate) fn prepare() {
+    let id = windows::core::w!("net.herd-fleet.desktop");
+    // Without it there are two buttons in the taskbar, and no more.
+    #[allow(unsafe_code, reason = "a call of the system")]
+    // SAFETY: `id` is a constant that ends in a zero.
+    let _ = unsafe { windows::Win32::UI::Shell::SetCurrentProcessExplicitAppUserModelID(id) };
+}
+
+/// Nothing to prepare.
+#[cfg(not(any(target_os = "linux", windows)))]
+pub(crate) fn prepare() {}
 
 /// Whether somebody shows icons here. On other systems than Linux somebody always does.
 #[cfg(target_os = "linux")]
@@ -58,4 +76,34 @@ pub(crate) fn has_tray() -> bool {
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn has_tray() -> bool {
     true
+}
+
+/// Whether the panel with the icons is light. Asked once, on the main thread, after the toolkit has started.
+#[cfg(target_os = "linux")]
+pub(crate) fn panel_is_light() -> bool {
+    use gtk::prelude::GtkSettingsExt as _;
+    // Their panels are dark whatever the theme is.
+    let desktop = std::env::var_os("XDG_CURRENT_DESKTOP").unwrap_or_default().to_string_lossy().to_lowercase();
+    if ["gnome", "unity", "pantheon"].iter().any(|dark| desktop.contains(dark)) {
+        return false;
+    }
+    gtk::Settings::default().is_some_and(|settings| {
+        let theme = settings.gtk_theme_name().unwrap_or_default().to_lowercase();
+        !settings.is_gtk_application_prefer_dark_theme() && !theme.contains("dark")
+    })
+}
+
+/// Whether the taskbar is light: the registry says it.
+#[cfg(windows)]
+pub(crate) fn panel_is_light() -> bool {
+    windows_registry::CURRENT_USER
+        .open(r"Software\Microsoft\Windows\CurrentVersion\Themes\Personalize")
+        .and_then(|key| key.get_u32("SystemUsesLightTheme"))
+        .is_ok_and(|light| light == 1)
+}
+
+/// macOS colours the icons itself.
+#[cfg(not(any(target_os = "linux", windows)))]
+pub(crate) fn panel_is_light() -> bool {
+    false
 }

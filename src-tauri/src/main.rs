@@ -21,7 +21,14 @@ use std::process::ExitCode;
 
 use arguments::{Arguments, Mode};
 
+/// The app as `tauri.conf.json` describes it, with the page and the icon that are built in.
+#[allow(clippy::disallowed_methods, reason = "what the macro makes ends the process where it cannot find itself")]
+fn context() -> tauri::Context {
+    tauri::generate_context!()
+}
+
 fn main() -> ExitCode {
+    environment::prepare();
     let arguments = match Arguments::parse(std::env::args_os().skip(1)) {
         Ok(arguments) => arguments,
         Err(wrong) => {

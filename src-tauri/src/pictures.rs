@@ -3,9 +3,9 @@
 use tauri::image::Image;
 use tray::Icon;
 
-/// The picture of `icon` for this system's tray.
-pub(crate) fn picture(icon: Icon) -> Option<Image<'static>> {
-    Image::from_bytes(bytes(icon)).ok()
+/// The picture of `icon` for a light or a dark panel of this system.
+pub(crate) fn picture(icon: Icon, panel_is_light: bool) -> Option<Image<'static>> {
+    Image::from_bytes(bytes(icon, panel_is_light)).ok()
 }
 
 macro_rules! pictures {
@@ -25,12 +25,12 @@ macro_rules! pictures {
 
 /// macOS colours a template itself.
 #[cfg(target_os = "macos")]
-fn bytes(icon: Icon) -> &'static [u8] {
+fn bytes(icon: Icon, _panel_is_light: bool) -> &'static [u8] {
     pictures!("template-44", icon)
 }
 
-/// Panels are dark more often than not; an edge of the other ink keeps the light glyph readable on the others.
+/// Each glyph has an edge of the other ink, so that a wrong guess still leaves something to see.
 #[cfg(not(target_os = "macos"))]
-fn bytes(icon: Icon) -> &'static [u8] {
-    pictures!("light-44", icon)
+fn bytes(icon: Icon, panel_is_light: bool) -> &'static [u8] {
+    if panel_is_light { pictures!("dark-44", icon) } else { pictures!("light-44", icon) }
 }

@@ -80,6 +80,14 @@ impl Window {
         }
     }
 
+    /// Brings the window to the front; whether there is one.
+    pub(crate) fn focus(&self) -> bool {
+        let mut slot = self.slot();
+        let Some(open) = &mut slot.child else { return false };
+        allow_foreground(open.pid);
+        open.stdin.write_all(b"focus\n").is_ok()
+    }
+
     /// Shows `content` in the window, if it is open.
     pub(crate) fn replace(&self, content: &Content) {
         if let Some(open) = &mut self.slot().child {

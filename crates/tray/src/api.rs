@@ -33,6 +33,7 @@ impl Running {
         let backends: Vec<&Value> = list(&status["backends"]).filter(here).collect();
         let mut servers: Vec<String> = backends.iter().map(|backend| server_name(backend)).collect();
         servers.dedup();
+        let problem = problem(answers.doctor, servers.is_empty());
         Some(Running {
             name,
             share: share(&status["share"], answers.share, local),
@@ -42,7 +43,7 @@ impl Running {
             servers,
             fleet: fleet(status, answers.nodes),
             asking: asking(answers.asking),
-            problem: problem(answers.doctor),
+            problem,
         })
     }
 }
@@ -124,10 +125,11 @@ fn asking(who: &Value) -> Option<Asking> {
     Some(Asking { id: text("id")?, name: text("name")? })
 }
 
-/// The first thing that is broken, in the doctor's words.
-fn problem(doctor: &Value) -> Option<String> {
-    let first = list(doctor).find(|check| check["state"] == "problem")?;
-    first["found"].as_str().map(str::to_owned)
+/// The first thing that is broken, in the doctor's words. That there is no inference server has a row of its own, and is no
+/// fault of a machine that only uses the fleet.
+fn problem(doctor: &Value, has_no_server: bool) -> Option<String> {
+    let counts = |check: &&Value| check["state"] == "problem" && !(has_no_server && check["check"] == "backends");
+    list(doctor).find(counts)?["found"].as_str().map(str::to_owned)
 }
 
 fn list(value: &Value) -> impl Iterator<Item = &Value> {
@@ -171,6 +173,20 @@ mod tests {
         assert_eq!(running.servers, ["Ollama"]);
         assert_eq!((running.fleet.leads, running.fleet.machines, running.fleet.models), (true, 3, 11));
         assert_eq!(running.share.rules.meetings, None);
+    }
+
+    #[test]
+    fn a_machine_without_a_server_has_no_problem() {
+        let backends = json!({ "check": "backends", "state": "problem", "found": "none" });
+        let identity = json!({ "check": "identity", "state": "problem", "found": "it is lost" });
+        for (doctor, has_server, expected) in [
+            (json!([]), true, None),
+            (json!([backends]), false, None),
+            (json!([backends, identity]), false, Some("it is lost")),
+            (json!([backends]), true, Some("none")),
+        ] {
+            assert_eq!(problem(&doctor, !has_server).as_deref(), expected, "{doctor}");
+        }
     }
 
     #[test]

@@ -89,7 +89,7 @@ pub enum Page {
     SetUp,
     /// The devices, with a code for another one.
     AddDevice,
-    /// The settings, where problems are listed.
+    /// Where problems are listed.
     Problems,
 }
 
@@ -166,9 +166,9 @@ impl Page {
     pub fn path(self) -> &'static str {
         match self {
             Page::Home => "/dashboard",
-            Page::SetUp => "/dashboard#/welcome",
-            Page::AddDevice => "/dashboard#/devices?add",
-            Page::Problems => "/dashboard#/settings",
+            Page::SetUp => "/dashboard/welcome",
+            Page::AddDevice => "/dashboard/devices?add",
+            Page::Problems => "/dashboard",
         }
     }
 }

@@ -155,7 +155,8 @@ impl Build {
     fn fleet(&self, running: &Running) -> String {
         let fleet = &running.fleet;
         if running.is_alone() {
-            return self.facts(&[Say::Alone, Say::Models(fleet.models)]);
+            let models = (fleet.models > 0).then_some(Say::Models(fleet.models));
+            return self.facts(&[Some(Say::Alone), models].into_iter().flatten().collect::<Vec<_>>());
         }
         let leader = match &fleet.leader {
             _ if fleet.leads => Say::Leader,

@@ -28,7 +28,6 @@ enum Order {
 
 /// Is the window until it is closed, or until standard input ends. With `url` nobody gives orders, and that is shown.
 pub(crate) fn run(url: Option<String>) -> ExitCode {
-    crate::environment::without_3d();
     let is_ordered = url.is_none();
     let first = match url {
         Some(url) => understood(&format!("show {url}")),
@@ -49,7 +48,7 @@ pub(crate) fn run(url: Option<String>) -> ExitCode {
             }
             Ok(())
         })
-        .build(tauri::generate_context!());
+        .build(crate::context());
     match built {
         Ok(app) => {
             app.run(|_app, _event| {
