@@ -10,7 +10,7 @@ use proto::Moment;
 
 use crate::Key;
 
-const MOST_SLOTS: u32 = 64;
+pub(crate) const MOST_SLOTS: u32 = 64;
 const FIRST_BACKOFF: Duration = Duration::from_secs(30);
 const MOST_BACKOFF: Duration = Duration::from_secs(3600);
 

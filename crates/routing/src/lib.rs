@@ -45,6 +45,7 @@ mod memory;
 mod moving;
 mod pace;
 mod patience;
+mod points;
 mod queue;
 mod queue_view;
 mod refusal;

@@ -19,6 +19,7 @@ mod wishes;
 use proto::{ModelName, Moment};
 
 pub(crate) use plan::{Demands, plan};
+pub(crate) use times::Mean;
 pub(crate) use turn::Turn;
 
 use crate::JobId;

@@ -5,7 +5,7 @@
 //! nobody saves up turns). Of several domains, the request that waited longest goes next; they hardly ever compete.
 //! The caller may put some wants before others; that counts more than fairness, and less than age.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,6 +43,13 @@ pub(crate) struct Waiting<W, X> {
     pub(crate) enqueued: Moment,
     /// What else is known of it.
     pub(crate) with: X,
+}
+
+impl<W: Wanted, X> Waiting<W, X> {
+    /// What its app is charged for it. A retry was charged for when it went the first time.
+    fn cost(&self) -> u64 {
+        if self.want.is_retry() { 0 } else { BASE_COST + self.estimated_tokens.min(MOST_COST) }
+    }
 }
 
 /// All requests that wait. Its bound is kept by its owner.
@@ -83,6 +90,9 @@ struct Account {
 /// Oldest first, for each app.
 type Turns<K> = BTreeMap<(Moment, u64), (K, Moment)>;
 
+/// One of them.
+type Turn<K> = ((Moment, u64), K);
+
 #[derive(Debug)]
 struct Line<K> {
     apps: BTreeMap<App, Turns<K>>,
@@ -105,8 +115,10 @@ struct Head<K> {
 #[derive(Clone, Debug)]
 pub(crate) struct Next<K> {
     pub(crate) key: K,
+    pub(crate) rank: u8,
+    /// Whether it goes because it has waited long.
+    pub(crate) by_age: bool,
     domain: ModelName,
-    by_age: bool,
 }
 
 impl<K: Ord + Copy, W: Wanted, X> Queue<K, W, X> {
@@ -143,6 +155,50 @@ impl<K: Ord + Copy, W: Wanted, X> Queue<K, W, X> {
             let keys = line.apps.values().flat_map(BTreeMap::values).map(|(key, _)| key);
             (&**want, keys.filter_map(|key| self.get(*key)))
         })
+    }
+
+    /// Somebody works who could serve `want`: those who want it wait for that without limit.
+    pub(crate) fn is_busy(&mut self, want: &W) {
+        let domain = want.domain().and_then(|name| self.domains.get_mut(name));
+        if let Some(line) = domain.and_then(|domain| domain.lines.get_mut(want)) {
+            line.stranded = None;
+        }
+    }
+
+    /// All that wait in the order in which they would go if a slot freed for each, for each domain; those of a lower
+    /// `class` first. Age is left out.
+    pub(crate) fn order(&self, class: impl Fn(&W) -> u8) -> Vec<(&ModelName, Vec<K>)> {
+        self.domains.iter().map(|(name, domain)| (name, self.order_in(domain, &class))).collect()
+    }
+
+    fn order_in(&self, domain: &Domain<K, W>, class: &impl Fn(&W) -> u8) -> Vec<K> {
+        let mut classes: BTreeMap<u8, BTreeMap<&App, Vec<Turn<K>>>> = BTreeMap::new();
+        for (want, line) in &domain.lines {
+            let apps = classes.entry(class(want)).or_default();
+            for (app, turns) in &line.apps {
+                apps.entry(app).or_default().extend(turns.iter().map(|(turn, (key, _))| (*turn, *key)));
+            }
+        }
+        let mut served: BTreeMap<&App, u64> = BTreeMap::new();
+        let mut order = Vec::new();
+        for apps in classes.values_mut() {
+            let mut heads: BTreeSet<(u64, (Moment, u64), K, &App)> = BTreeSet::new();
+            for (app, turns) in apps.iter_mut() {
+                // The next one is the last.
+                turns.sort_unstable_by(|a, b| b.cmp(a));
+                let so_far = domain.accounts.get(*app).map_or(0, |account| account.served);
+                let so_far = *served.entry(app).or_insert(so_far);
+                heads.extend(turns.pop().map(|(turn, key)| (so_far, turn, key, *app)));
+            }
+            while let Some((so_far, _, key, app)) = heads.pop_first() {
+                order.push(key);
+                let so_far = so_far + self.get(key).map_or(0, Waiting::cost);
+                served.insert(app, so_far);
+                let next = apps.get_mut(app).and_then(Vec::pop);
+                heads.extend(next.map(|(turn, key)| (so_far, turn, key, app)));
+            }
+        }
+        order
     }
 
     /// How many wait under `name`.
@@ -234,7 +290,7 @@ impl<K: Ord + Copy, W: Wanted, X> Queue<K, W, X> {
                 next = Some((head, aged.is_some() && !domain.fair_turn, name));
             }
         }
-        next.map(|(head, by_age, name)| Next { key: head.key, domain: name.clone(), by_age })
+        next.map(|(head, by_age, name)| Next { key: head.key, rank: head.rank, by_age, domain: name.clone() })
     }
 
     /// Takes out whose turn it is, and charges its app.
@@ -244,9 +300,7 @@ impl<K: Ord + Copy, W: Wanted, X> Queue<K, W, X> {
         let (request, _) = self.waiting.get(&next.key)?;
         if let Some(account) = domain.accounts.get_mut(&request.app) {
             domain.floor = domain.floor.max(account.served);
-            if !request.want.is_retry() {
-                account.served += BASE_COST + request.estimated_tokens.min(MOST_COST);
-            }
+            account.served += request.cost();
         }
         self.remove(next.key).map(|request| (next.key, request))
     }

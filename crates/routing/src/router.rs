@@ -334,7 +334,7 @@ impl Router {
         let Some(first) = places.first().copied() else { return };
         let ties = places.iter().take_while(|place| self.fleet.order(&first, place, want.api).is_eq()).count();
         places[..ties].rotate_left((self.seed % ties.max(1) as u64) as usize);
-        let candidates = places.iter().map(|choice| self.fleet.candidate(choice, want.api)).collect();
+        let candidates = places.iter().map(|choice| self.fleet.candidate(choice, &want, model)).collect();
 
         let Choice { place, room, context, mut verdict } = places[0];
         self.serial += 1;

@@ -3,12 +3,13 @@
 use std::cmp::Ordering;
 use std::time::Duration;
 
-use proto::{Api, BackendId, Candidate, ModelName, Moment};
+use proto::{Api, BackendId, Candidate, ModelName, Moment, Predicted};
 
 use crate::breaker::Admission;
 use crate::context::Need;
 use crate::fleet::{Backend, Fleet, Place};
 use crate::lane::{Lane, LaneFit};
+use crate::points::{self, Heat};
 use crate::queue::Wanted;
 use crate::{Refusal, Verdict};
 
@@ -203,17 +204,35 @@ impl Fleet {
     }
 
     /// What is stored of `choice` with the trace.
-    pub(crate) fn candidate(&self, choice: &Choice, api: Api) -> Candidate {
+    pub(crate) fn candidate(&self, choice: &Choice, want: &Want, model: usize) -> Candidate {
         let (backend, lane) = (self.backend(choice.place), self.lane(choice.place));
-        Candidate {
+        let api = want.api;
+        let listed = want.models.get(model).and_then(|name| backend.state.model(name));
+        let facts = points::Facts {
+            heat: if lane.is_loaded() { Heat::Loaded } else { Heat::OnDisk },
+            model: lane.model().as_str(),
+            bytes: Some(lane.bytes()).filter(|&bytes| bytes > 0).or(listed.and_then(|model| model.size)),
+            memory: backend.loads.as_ref().and_then(|loads| loads.room.bytes).map(|(free, total)| (total, free)),
+            depth: lane.working,
+            usual: lane.turn.answers.get(),
+            context: lane.memory.and_then(|memory| memory.context),
+            tokens: want.need.likely,
+        };
+        let predicted = lane.turn.answers.get().map(|service| {
+            let all = service.as_secs_f64() * 1000.0;
+            let reads = lane.turn.rates.prefill.map_or(0.0, |rate| want.need.likely as f64 / rate.max(0.1) * 1000.0);
+            Predicted { prefill_ms: reads, decode_ms: (all - reads).max(0.0), ..Predicted::default() }
+        });
+        let mut candidate = Candidate {
             backend: backend.state.id.clone(),
             in_flight: lane.working,
             slots: backend.slots(lane, Some(api)),
             loaded: lane.is_loaded(),
-            thermal: if lane.is_loaded() { 50.0 } else { 10.0 },
-            queue_depth: -(6.0 * f64::from(lane.working)).min(30.0),
+            predicted,
             ..Candidate::default()
-        }
+        };
+        facts.put(&mut candidate);
+        candidate
     }
 
     /// Why nobody can be waited for.

@@ -25,6 +25,8 @@ const TEMPLATE: u64 = 16;
 const ANSWERS: usize = 32;
 /// Room for an answer whose length nobody knows.
 const USUAL_ANSWER: u64 = 1024;
+/// Tokens of an answer, likely, of which nobody knows more.
+const SHORT_ANSWER: u64 = 256;
 /// Bounds of the room for an answer to which the client sets no bound.
 const ANSWER_ROOM: (u64, u64) = (256, 4096);
 /// Models that are remembered; of more, the one counted longest ago is forgotten.
@@ -49,6 +51,8 @@ pub(crate) struct Needs {
     pub(crate) answer_room: u64,
     /// Tokens that the answer will probably have, to charge them to an app.
     pub(crate) likely_answer: u64,
+    /// Tokens that half of the answers do not have.
+    pub(crate) usual_answer: u64,
 }
 
 /// What was learnt of all models.
@@ -70,6 +74,8 @@ struct Counts {
     answers: VecDeque<u64>,
     /// Nine of ten of `answers` are no longer; `None` while there are fewer than [`ENOUGH`].
     long_answer: Option<u64>,
+    /// Half of them are no longer; `None` as above.
+    usual_answer: Option<u64>,
     last: u64,
 }
 
@@ -90,6 +96,7 @@ impl Tokens {
             prompt: counts.estimate(text_bytes, media),
             answer_room: max_tokens.map_or(usual, |bound| counts.answer_room(Some(bound))),
             likely_answer: usual.min(max_tokens.unwrap_or(u64::MAX)),
+            usual_answer: counts.usual_answer.unwrap_or(SHORT_ANSWER).min(max_tokens.unwrap_or(u64::MAX)),
         }
     }
 
@@ -124,6 +131,7 @@ impl Counts {
             counted: 0,
             answers: VecDeque::new(),
             long_answer: None,
+            usual_answer: None,
             last: 0,
         }
     }
@@ -181,7 +189,9 @@ impl Counts {
         let mut sorted: Vec<u64> = self.answers.iter().copied().collect();
         sorted.sort_unstable();
         let at = (sorted.len() * 9).div_ceil(10).saturating_sub(1);
-        self.long_answer = if sorted.len() >= ENOUGH as usize { sorted.get(at).copied() } else { None };
+        let is_enough = sorted.len() >= ENOUGH as usize;
+        self.long_answer = sorted.get(at).copied().filter(|_| is_enough);
+        self.usual_answer = sorted.get(sorted.len() / 2).copied().filter(|_| is_enough);
     }
 }
 
