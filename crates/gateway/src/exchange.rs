@@ -153,7 +153,8 @@ impl Exchange {
             Err(failure) => return Err(Box::new((failure, record))),
         };
         let owner = record.owner().cloned();
-        let read = facts(api, &parts.headers, &received).and_then(|scan| stored::continued(door, received, scan, owner.as_deref()));
+        let read = facts(api, &parts.headers, &received)
+            .and_then(|scan| stored::continued(door, received, scan, owner.as_deref()));
         let (received, mut scan) = match read {
             Ok(read) => read,
             Err(failure) => return Err(Box::new((failure, record))),

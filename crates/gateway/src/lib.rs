@@ -39,8 +39,8 @@ mod worker;
 pub use door::{Door, Limits, Protection, Settings};
 pub use entrance::{Entrance, Entry, Network};
 pub use fleet::{
-    Ask, AwayBody, Change, ChangeError, ChangeFuture, Count, Ending, Fleet, Gauges, Guest, GuestPass, NoTicket, PairStream,
-    Placing, PlacingLater, Sending, Slot, Ticket, TicketEnding, Verdict, View, ViewError, ViewFuture,
+    Ask, AwayBody, Change, ChangeError, ChangeFuture, Count, Ending, Fleet, Gauges, Guest, GuestPass, NoTicket,
+    PairStream, Placing, PlacingLater, Sending, Slot, Ticket, TicketEnding, Verdict, View, ViewError, ViewFuture,
 };
 pub use keys::{Key, MOST_PER_MINUTE};
 pub use listing::Elsewhere;

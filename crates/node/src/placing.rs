@@ -9,15 +9,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use dialect::Failure;
-use gateway::{Ask, Ending, Fleet, Placing, Slot, Ticket, Verdict};
+use gateway::{Ask, Ending, Fleet, NoTicket, Placing, Slot, Ticket, Verdict};
 use proto::{Api, BackendState, Clock, ModelName, Moment, Trace};
 use routing::{Input, Key, Output, Router};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::loads::Order;
 use crate::refusal;
+use crate::tickets::Bell;
 
-type Answer = Result<Ticket, Failure>;
+type Answer = Result<Ticket, NoTicket>;
 
 /// The router, and everybody who waits for it.
 pub(crate) struct Placer {
@@ -26,6 +27,8 @@ pub(crate) struct Placer {
     timer: Notify,
     /// The task that loads and unloads. The router has at most one order under way for each backend.
     orders: mpsc::UnboundedSender<Order>,
+    /// Rung when the router's work may be different.
+    bell: Arc<Bell>,
 }
 
 struct State {
@@ -36,6 +39,8 @@ struct State {
     movable: HashMap<Key, oneshot::Sender<()>>,
     /// When the timer task will look next.
     armed: Option<Moment>,
+    /// What the router's count of changes was when the bell was last rung.
+    work_seen: u64,
 }
 
 struct Waiter {
@@ -68,6 +73,7 @@ impl Placer {
         seed: u64,
         clock: Clock,
         orders: mpsc::UnboundedSender<Order>,
+        bell: Arc<Bell>,
     ) -> Arc<Placer> {
         let state = State {
             router: Router::new(settings, seed),
@@ -75,14 +81,15 @@ impl Placer {
             waiting: HashMap::new(),
             movable: HashMap::new(),
             armed: None,
+            work_seen: 0,
         };
-        Arc::new(Placer { state: Mutex::new(state), clock, timer: Notify::new(), orders })
+        Arc::new(Placer { state: Mutex::new(state), clock, timer: Notify::new(), orders, bell })
     }
 
     /// Places a request of `fleet`'s door.
     pub(crate) fn place(self: &Arc<Placer>, fleet: &Arc<dyn Fleet>, ask: Ask) -> Placing {
         let now = self.clock.now();
-        let api = ask.api;
+        let (api, guest) = (ask.api, ask.guest);
         let facts = Facts { api, models: ask.models.clone(), text_bytes: ask.text_bytes, images: ask.images };
         let mut mail = Mail::default();
         let mut own = None;
@@ -101,16 +108,16 @@ impl Placer {
             keep_alive: ask.keep_alive,
             excluded: ask.excluded,
             streams: ask.streams,
-            waited_since: ask.arrived,
-            most_ahead: None,
-            issuer: None,
+            waited_since: Moment::at(ask.arrived.since(Moment::default()).saturating_sub(ask.age)),
+            most_ahead: guest.map(|guest| guest.ahead),
+            issuer: guest.map(|guest| guest.issuer),
         };
         state.router.handle(Input::Arrive(key, ask), now);
         while let Some(output) = state.router.poll_output() {
             match output {
                 Output::Grant(to, grant) if to == key => own = Some(Ok(state.ticket(fleet, key, grant, &facts))),
                 Output::Refuse(to, refusal) if to == key => {
-                    own = Some(Err(refusal::failure(&refusal, api, facts.requested())))
+                    own = Some(Err(no_ticket(&refusal, api, facts.requested())))
                 }
                 other => state.sort(other, &mut mail),
             }
@@ -134,17 +141,9 @@ impl Placer {
     }
 
     pub(crate) fn finish(&self, key: Key, ending: Ending) {
-        let ending = match ending {
-            Ending::Answered => routing::Ending::Answered,
-            Ending::ClientLeft => routing::Ending::ClientLeft,
-            Ending::Refused => routing::Ending::Refused4xx,
-            Ending::Busy => routing::Ending::Busy503,
-            Ending::Failed => routing::Ending::Failed,
-            Ending::Broke => routing::Ending::Broke,
-        };
         let mut state = self.lock();
         state.movable.remove(&key);
-        self.tell(state, Input::Finish(key, ending));
+        self.tell(state, Input::Finish(key, self::ending(ending)));
     }
 
     /// Somebody wishes that `model` were in memory, or were not.
@@ -224,7 +223,9 @@ impl Placer {
     }
 
     /// Unlocks, then sends.
-    fn release(&self, state: MutexGuard<'_, State>, mail: Mail) {
+    fn release(&self, mut state: MutexGuard<'_, State>, mail: Mail) {
+        let work = state.router.work_changed();
+        let is_news = std::mem::replace(&mut state.work_seen, work) != work;
         let wake = state.router.poll_timeout();
         let sooner = match (wake, state.armed) {
             (Some(wake), Some(armed)) => wake < armed,
@@ -234,6 +235,9 @@ impl Placer {
         drop(state);
         if sooner {
             self.timer.notify_one();
+        }
+        if is_news {
+            self.bell.ring();
         }
         for (to, answer) in mail.answers {
             // A waiter that has just gone drops the ticket here, and with it gives the slot back.
@@ -250,6 +254,25 @@ impl Placer {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn no_ticket(refusal: &routing::Refusal, api: Api, requested: &str) -> NoTicket {
+    NoTicket {
+        failure: refusal::failure(refusal, api, requested),
+        is_bounce: matches!(refusal, routing::Refusal::Occupied),
+    }
+}
+
+/// The same ending, in the router's words.
+pub(crate) fn ending(ending: Ending) -> routing::Ending {
+    match ending {
+        Ending::Answered => routing::Ending::Answered,
+        Ending::ClientLeft => routing::Ending::ClientLeft,
+        Ending::Refused => routing::Ending::Refused4xx,
+        Ending::Busy => routing::Ending::Busy503,
+        Ending::Failed => routing::Ending::Failed,
+        Ending::Broke => routing::Ending::Broke,
     }
 }
 
@@ -271,7 +294,7 @@ impl State {
             },
             Output::Refuse(key, refusal) => {
                 if let Some(Waiter { answer, facts, .. }) = self.waiting.remove(&key) {
-                    mail.answers.push((answer, Err(refusal::failure(&refusal, facts.api, facts.requested()))));
+                    mail.answers.push((answer, Err(no_ticket(&refusal, facts.api, facts.requested()))));
                 }
             }
             Output::Move(key) => mail.moves.extend(self.movable.remove(&key)),
@@ -284,6 +307,7 @@ impl State {
         let (mover, moved) = oneshot::channel();
         self.movable.insert(key, mover);
         Ticket {
+            server: None,
             backend: grant.backend,
             model: grant.model,
             candidates: grant.candidates,
@@ -302,6 +326,9 @@ impl State {
                 .map_or(0, |model| self.router.estimate(model, facts.text_bytes, facts.images).tokens),
             slot: Slot::new(fleet.clone(), key),
             moved,
+            patience: None,
+            ahead: 0,
+            issuer: None,
         }
     }
 }
@@ -328,8 +355,9 @@ impl Future for Waiting {
         Pin::new(&mut self.waits).poll(cx).map(|answer| {
             self.answered = true;
             // The sender only goes without a word when the node is being taken apart.
-            answer
-                .unwrap_or_else(|_| Err(Failure::new(dialect::Cause::Unavailable, "Herd is stopping on this machine")))
+            answer.unwrap_or_else(|_| {
+                Err(Failure::new(dialect::Cause::Unavailable, "Herd is stopping on this machine").into())
+            })
         })
     }
 }

@@ -9,8 +9,8 @@ use arc_swap::ArcSwap;
 use backend::{Handle, Watcher};
 use futures_util::StreamExt as _;
 use gateway::{
-    Ask, AwayBody, Change, ChangeFuture, Count, Door, Elsewhere, Ending, Fleet, Gauges, GuestPass, Limits, PairStream, Placing, Protection, Sending, TicketEnding,
-    View, ViewError, ViewFuture,
+    Ask, AwayBody, Change, ChangeFuture, Count, Door, Elsewhere, Ending, Fleet, Gauges, GuestPass, Limits, PairStream,
+    Placing, Protection, Sending, TicketEnding, View, ViewError, ViewFuture,
 };
 use proto::{Api, BackendId, BackendState, Clock, ModelName, Moment, NodeId, Outcome, Trace};
 use routing::scheduler::{FleetSettings, Scoring};
@@ -145,8 +145,7 @@ async fn serve(start: Start, mut stops: Orders, listens: impl FnOnce(&[String]))
         settings::Scoring::Predicted => Scoring::Predicted,
         settings::Scoring::Points => Scoring::Points,
     };
-    let fleet_settings =
-        FleetSettings { queue_size: queue.queue_size, queue_wait: queue.queue_wait, scoring };
+    let fleet_settings = FleetSettings { queue_size: queue.queue_size, queue_wait: queue.queue_wait, scoring };
     // Where it cannot be read there is no fleet, and so nobody to place requests with.
     let own_id = papers.identity.as_ref().map_or(NodeId::new([0; 32]), |identity| fleet::known::id(identity.key()));
     let tickets = Tickets::new(fleet_settings, own_id, seed, clock, placer.clone(), bell);
@@ -466,7 +465,8 @@ impl Node {
     pub(crate) fn learn(&self, known: &fleet::Known, mesh: Option<mesh::Mesh>) {
         let backends = self.backends.load_full();
         let shares = self.takes_guests().is_ok();
-        let own = tickets::Own { name: self.name(), backends: backends.to_vec(), machine: self.sense.latest(), shares, mesh };
+        let own =
+            tickets::Own { name: self.name(), backends: backends.to_vec(), machine: self.sense.latest(), shares, mesh };
         self.tickets.know(known, own);
     }
 }
@@ -554,7 +554,9 @@ impl Fleet for Node {
             return match self.counts_elsewhere(model) {
                 None => Count::UnknownModel,
                 Some(true) => Count::Backend,
-                Some(false) => Count::Estimate(self.tickets.look(|fleet| fleet.estimate(model, text_bytes, images).tokens)),
+                Some(false) => {
+                    Count::Estimate(self.tickets.look(|fleet| fleet.estimate(model, text_bytes, images).tokens))
+                }
             };
         }
         match holders.any(|backend| backend.health.is_up() && backend.serves.has(Api::CountTokens)) {

@@ -7,10 +7,12 @@ mod backdrop;
 #[cfg(target_os = "linux")]
 pub mod hosts;
 mod http;
+mod machine;
 mod program;
 mod wire;
 
 pub use backdrop::Backdrop;
 pub use http::{Answer, Exchange, ask, exchange, get, post, send};
+pub use machine::{Machine, here, meshes, pair, until_all_agree};
 pub use program::{Fake, Herd, Program, eventually, free_port};
 pub use wire::{Wire, raw};

@@ -16,6 +16,8 @@ use proto::{
 };
 use sha2::{Digest as _, Sha256};
 
+/// What the paths begin with that only nodes ask for.
+pub(crate) const PREFIX: &str = "/mesh/";
 /// Where the list is on the mesh.
 pub(crate) const PATH: &str = "/mesh/models";
 /// Slots of a model that another node is believed to have, at most.

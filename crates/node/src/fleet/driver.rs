@@ -17,14 +17,14 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::catalog::{Fetched, Own};
-use super::known::{self, Known};
-use crate::tickets::Tickets;
-use super::offer::Pairing;
 use super::journal::{Journals, Pulled, Pulls};
+use super::known::{self, Known};
+use super::offer::Pairing;
 use super::papers::Papers;
 use super::party::{Happening, Party};
 use super::sense::Sense;
 use super::{Desk, Done, Facts, Order};
+use crate::tickets::Tickets;
 
 /// How often typed host names are looked up while somebody is missing, and addresses are kept.
 const LOOK_UP: Duration = Duration::from_secs(60);

@@ -92,7 +92,12 @@ impl Driver {
         let listed = (known.name.clone(), others);
         let ruling = Ruling {
             leads: known.leader.is_some() && known.leader == known.me,
-            fleet: known.fleet.as_ref().map(|(id, _)| id.clone()).or_else(|| me.map(|me| me.full())).unwrap_or_default(),
+            fleet: known
+                .fleet
+                .as_ref()
+                .map(|(id, _)| id.clone())
+                .or_else(|| me.map(|me| me.full()))
+                .unwrap_or_default(),
             keys: Arc::new(keys::keys(&self.papers.memory.settings)),
         };
         self.desk.ruling.send_if_modified(|before| {

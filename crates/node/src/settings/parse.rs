@@ -19,8 +19,9 @@ const MOST_ADDRESSES: usize = 16;
 /// Where the door listens for this machine's own programs, and where for others. Its own programs are always answered at
 /// loopback, whatever else is said.
 pub(super) fn hosts(text: &str) -> Result<(Host, Vec<IpAddr>), Why> {
-    const EXPECTED: Why =
-        Why::Not("localhost, or addresses of this machine with commas between, such as 127.0.0.1,192.168.1.5 or 0.0.0.0");
+    const EXPECTED: Why = Why::Not(
+        "localhost, or addresses of this machine with commas between, such as 127.0.0.1,192.168.1.5 or 0.0.0.0",
+    );
     let (mut v4, mut v6, mut others) = (false, false, Vec::new());
     for word in text.split([',', '+']).map(str::trim).filter(|word| !word.is_empty()) {
         if word.eq_ignore_ascii_case("localhost") {

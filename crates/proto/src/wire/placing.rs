@@ -145,13 +145,13 @@ pub struct Ticket {
     pub scored: Vec<Scored>,
 }
 
-/// One candidate of a decision. Tenths of points, milliseconds.
+/// One candidate of a decision. What is not finite counts as zero.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
 #[cbor(map)]
 pub struct Scored {
-    /// Its node.
-    #[n(0)]
-    pub node: NodeId,
+    /// The shown name of its node.
+    #[cbor(n(0), default, decode_with = "text::<Ctx, 64>")]
+    pub node: String,
     /// The backend there.
     #[cbor(n(1), default, decode_with = "text::<Ctx, 64>")]
     pub backend: String,
