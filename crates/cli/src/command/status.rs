@@ -87,7 +87,9 @@ fn doing(status: &StatusView) -> String {
     match status.share.state.as_str() {
         "on" if up == 0 => "is ready, but no inference server answers".to_owned(),
         "on" => format!("serves {models} from {servers}"),
+        "draining" if status.share.code == "finishing" => "is finishing its work before it pauses".to_owned(),
         "draining" => "is finishing its work before it stops".to_owned(),
+        "off" => "shares nothing".to_owned(),
         state => format!("is {}", clean(state)),
     }
 }
