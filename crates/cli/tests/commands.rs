@@ -171,12 +171,25 @@ fn why_tells_the_story() {
     ] {
         rejected[field] = value;
     }
+    let mut in_a_fleet = why.clone();
+    in_a_fleet["candidates"] = json!([
+        {"node": "den", "backend": "ollama", "in_flight": 1, "slots": 2, "loaded": true, "thermal": 50.0,
+         "memory_fit": 20.0, "queue_depth": -6.0, "wait_time": -1.26, "role_affinity": 15.0, "availability_trend": 10.0,
+         "context_fit": 15.0, "predicted": {"load_ms": 0.0, "queue_ms": 1200.0, "prefill_ms": 310.4, "decode_ms": 4000.0,
+         "link_ms": 1.4}},
+        {"node": "studio", "backend": "llama-server", "in_flight": 0, "slots": 4, "loaded": false, "thermal": 10.0,
+         "queue_depth": -0.0, "predicted": {"load_ms": 9000.0, "queue_ms": 0.0, "prefill_ms": 310.4, "decode_ms": 4000.0,
+         "link_ms": 0.0}}
+    ]);
+    in_a_fleet["attempts"][0]["node"] = json!("studio");
     let door = FakeDoor::herd(&[
+        ("/fleet/traces/1k4nr4", 200, in_a_fleet),
         ("/fleet/traces/1k4nr2c8x0a1b2c3d4e5", 200, why),
         ("/fleet/traces/1k4nr3", 200, rejected),
         ("/fleet/traces/zzzzzz", 404, json!({"error": "no request zzzzzz is on record"})),
     ]);
     golden("why", &door, "herd why 1K4NR2C8X0A1B2C3D4E5");
+    golden("why-fleet", &door, "herd why 1k4nr4");
     golden("why-rejected", &door, "herd why 1k4nr3");
     golden("why-unknown", &door, "herd why zzzzzz");
     golden("why-no-id", &door, "herd why ../self");

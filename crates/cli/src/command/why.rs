@@ -39,6 +39,9 @@ fn story(why: &WhyView, paint: Paint, zone: &TimeZone) -> String {
         say("");
         say(&choice(why));
         say(candidates(&why.candidates).text("  ", paint).trim_end());
+        if let Some(parts) = why.candidates.first().and_then(predicted) {
+            say(&parts);
+        }
     }
     if !why.attempts.is_empty() {
         say("");
@@ -64,6 +67,10 @@ fn arrival(why: &WhyView, zone: &TimeZone) -> String {
     let from = match &trace.app {
         Some(app) => format!("{} ({})", clean(app), clean(&trace.client_ip)),
         None => clean(&trace.client_ip),
+    };
+    let from = match &trace.client_key {
+        Some(key) => format!("{from} with the key ‘{}’", clean(key)),
+        None => from,
     };
     let path = trace.path.as_deref().map_or_else(String::new, |path| format!(" {}", clean(path)));
     let size = why.request_bytes.map_or_else(String::new, |size| format!(", in a body of {}", bytes(size)));
@@ -109,24 +116,67 @@ fn choice(why: &WhyView) -> String {
 
 fn candidates(candidates: &[Candidate]) -> Table {
     use Align::{Left, Right};
-    let mut table =
-        Table::new(&[("BACKEND", Left), ("MODEL", Left), ("BUSY", Right), ("POINTS", Right), ("FROM", Left)]);
+    let mut table = Table::new(&[
+        ("NODE", Left),
+        ("BACKEND", Left),
+        ("MODEL", Left),
+        ("BUSY", Right),
+        ("PREDICTED", Right),
+        ("POINTS", Right),
+        ("HEAT", Right),
+        ("MEMORY", Right),
+        ("QUEUE", Right),
+        ("WAIT", Right),
+        ("ROLE", Right),
+        ("TREND", Right),
+        ("CONTEXT", Right),
+    ]);
     for candidate in candidates {
-        // Adding zero makes a plain zero of a negative one.
-        let parts = format!("{:+} heat, {:+} queue", candidate.thermal + 0.0, candidate.queue_depth + 0.0);
-        table.row([
+        let signals = [
+            candidate.thermal,
+            candidate.memory_fit,
+            candidate.queue_depth,
+            candidate.wait_time,
+            candidate.role_affinity,
+            candidate.availability_trend,
+            candidate.context_fit,
+        ];
+        let row = [
+            candidate.node.as_deref().unwrap_or_default().to_owned(),
             candidate.backend.to_string(),
             if candidate.loaded { "in memory".to_owned() } else { "on disk".to_owned() },
             format!("{} of {}", candidate.in_flight, candidate.slots),
-            (candidate.total() + 0.0).to_string(),
-            parts,
-        ]);
+            candidate.predicted.map_or_else(String::new, |predicted| duration_ms(predicted.total_ms())),
+            tenths(candidate.total()).to_string(),
+        ];
+        table.row(row.into_iter().chain(signals.map(|points| format!("{:+}", tenths(points)))));
     }
     table
 }
 
+/// Points with one decimal. Adding zero makes a plain zero of a negative one.
+fn tenths(points: f64) -> f64 {
+    (points * 10.0).round() / 10.0 + 0.0
+}
+
+/// What the prediction for the one that was chosen is made of.
+fn predicted(chosen: &Candidate) -> Option<String> {
+    let predicted = chosen.predicted?;
+    let parts = [
+        (predicted.load_ms, "to load the model"),
+        (predicted.queue_ms, "in the queue"),
+        (predicted.prefill_ms, "to read the prompt"),
+        (predicted.decode_ms, "to write the answer"),
+        (predicted.link_ms, "on the way"),
+    ];
+    let parts = parts.iter().filter(|(took, _)| *took >= 0.05).map(|(took, what)| format!("{} {what}", duration_ms(*took)));
+    let parts: Vec<String> = parts.collect();
+    (!parts.is_empty()).then(|| format!("Predicted for the first: {}.", parts.join(", ")))
+}
+
 fn tried(number: usize, attempt: &Attempt) -> String {
-    let (backend, took) = (clean(attempt.backend.as_str()), duration_ms(attempt.took_ms));
+    let on = attempt.node.as_deref().map_or_else(String::new, |node| format!(" on {}", clean(node)));
+    let (backend, took) = (clean(attempt.backend.as_str()) + &on, duration_ms(attempt.took_ms));
     match &attempt.error {
         None => format!("Try {number}: {backend} took it, and its first content came after {took}."),
         Some(error) => format!("Try {number}: {backend} failed after {took}. {}", sentence(error)),
