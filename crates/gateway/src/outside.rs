@@ -16,7 +16,6 @@ use crate::guard::{Denied, Zone};
 use crate::keys::{Limit, Limited, Pass, whole_seconds};
 use crate::manage::Work;
 use crate::reply::{self, Reply};
-use crate::stored;
 
 /// What is told to those who have no key: nothing else.
 const NO_KEY: &str = "a valid key is needed";
@@ -47,8 +46,7 @@ pub(crate) fn admit<B>(
             check(door, request, own, zone, entrance, api)?;
             request.headers_mut().remove(header::AUTHORIZATION);
             request.headers_mut().remove("x-api-key");
-            let is_work = request.method() == Method::POST
-                && (api.is_some_and(Api::needs_slot) || stored::is_count(request.uri().path()));
+            let is_work = request.method() == Method::POST && api.is_some_and(Api::needs_slot);
             let pass = holder.enter(door.clock(), is_work);
             Some(pass.map_err(|limited| Box::new(reply::failure(&too_many(limited), dialect(request))))?)
         }

@@ -118,3 +118,18 @@ pub(crate) fn continued(
     let scan = dialect::scan_responses(&whole).map_err(|bad| Failure::from_bad_body(&bad, proto::Api::Responses))?;
     Ok((Received::Kept { bytes: whole, permit: Some(permit) }, scan))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_key_has_a_shelf_of_its_own() {
+        let labels = [label(None, "resp_1"), label(Some("nas"), "resp_1"), label(Some("phone"), "resp_1")];
+        assert!(labels.iter().enumerate().all(|(at, one)| labels[..at].iter().all(|other| other != one)));
+        for guess in ["nas\0resp_1", "\0resp_1", "phone\0resp_1"] {
+            assert!(labels[1..].iter().all(|label| *label != self::label(None, guess)), "{guess:?}");
+        }
+        assert_eq!(label(None, "resp_1"), "resp_1");
+    }
+}
