@@ -252,14 +252,33 @@ export interface Hour {
 export interface Rule {
   id: string;
   enabled: boolean;
-  about?: string;
+  /** For instance "Pause on battery". */
+  about: string;
   setting?: string;
   value?: string;
+  /** `settings`, or `owner` where that was changed here. */
+  source?: string;
+  /** `quiet`, `rising`, `active` or `leaving`. */
+  phase?: string;
+  /** Whether this machine can tell. */
+  known?: boolean;
+  settings?: { name: string; value: string }[];
+}
+
+/** A program that holds a camera or a microphone. */
+export interface Holder {
+  app: string;
+  for_s: number;
+  /** `counts`, `settling`, `ambient` or `ignored`. */
+  standing: string;
 }
 
 /** `GET /fleet/share`. */
 export interface Sharing extends Share {
   rule?: string;
+  override_until?: string;
+  guests?: number;
   rules?: Rule[];
-  evidence?: Record<string, unknown>;
+  evidence?: { cameras?: Holder[] | null; microphones?: Holder[] | null };
+  ignored?: string[];
 }

@@ -34,7 +34,7 @@ export function listen(told: Told, path = "/dashboard/api/events"): () => void {
     const keys = new Set([...Object.keys(change), ...(kind === "snapshot" ? Object.keys(before as object) : [])]);
     told.news(whole as Snapshot, [...keys] as (keyof Snapshot)[]);
     failures = 0;
-    told.connection("live");
+    if (!ended) told.connection("live");
   };
 
   const once = async (): Promise<void> => {

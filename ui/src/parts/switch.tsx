@@ -2,9 +2,9 @@
 
 import { Show } from "solid-js";
 
-export function Switch(props: { label: string; more?: string | undefined; checked: boolean; disabled?: boolean; onChange: (on: boolean) => void }) {
+export function Switch(props: { label: string; more?: string | undefined; title?: string; checked: boolean; disabled?: boolean; onChange: (on: boolean) => void }) {
   return (
-    <label class="switch">
+    <label class="switch" title={props.title}>
       <input
         type="checkbox"
         role="switch"

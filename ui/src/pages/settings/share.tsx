@@ -2,15 +2,24 @@
 
 import { createEffect, createResource, createSignal, For, on, Show } from "solid-js";
 import { change, look, Refused, signedIn } from "../../client/http";
+import * as format from "../../format";
 import { shareState, toneOf } from "../../health";
 import { Pill, SignInHint, Trouble } from "../../parts/basics";
+import { Icon } from "../../parts/icon";
 import { Switch } from "../../parts/switch";
 import { known } from "../../state";
-import type { Sharing } from "../../types";
+import type { Holder, Sharing } from "../../types";
 import { words } from "../../words";
 import { withoutNulls } from "../requests";
 
 const text = words.sharing;
+
+const capital = (said: string): string => said.charAt(0).toUpperCase() + said.slice(1);
+
+const holders = (now: Sharing): (Holder & { camera: boolean })[] => [
+  ...(now.evidence?.cameras ?? []).map((holder) => ({ ...holder, camera: true })),
+  ...(now.evidence?.microphones ?? []).map((holder) => ({ ...holder, camera: false })),
+];
 
 const time = (moment: string): string => new Date(moment).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" });
 
@@ -88,6 +97,35 @@ export function SharePanel() {
               </For>
             </Show>
           </div>
+          <Show when={holders(now()).length > 0 || (now().ignored ?? []).length > 0}>
+            <ul class="holders">
+              <For each={holders(now())}>
+                {(holder) => (
+                  <li>
+                    <span>{text.held(holder.app, holder.camera, format.about(holder.for_s))}</span>
+                    <Show when={holder.standing === "counts" || holder.standing === "settling"}>
+                      <button type="button" class="button small" disabled={!signedIn()} onClick={() => void tell({ ignore_app: holder.app })}>
+                        {text.ignore(holder.app)}
+                      </button>
+                    </Show>
+                  </li>
+                )}
+              </For>
+              <Show when={(now().ignored ?? []).length > 0}>
+                <li>
+                  <span>{text.ignored}</span>
+                  <For each={now().ignored}>
+                    {(app) => (
+                      <button type="button" class="button small" disabled={!signedIn()} aria-label={text.heed(app)} onClick={() => void tell({ heed_app: app })}>
+                        {app}
+                        <Icon name="cross" size={14} />
+                      </button>
+                    )}
+                  </For>
+                </li>
+              </Show>
+            </ul>
+          </Show>
           <Show when={(now().rules ?? []).length > 0}>
             <fieldset class="rules" disabled={!signedIn()}>
               <legend>{text.rules}</legend>
@@ -95,8 +133,9 @@ export function SharePanel() {
               <For each={now().rules ?? []}>
                 {(rule) => (
                   <Switch
-                    label={text.ruleNames[rule.id] ?? rule.about ?? rule.id}
-                    more={rule.value}
+                    label={capital(text.ruleNames[rule.id] ?? rule.about)}
+                    title={[rule.about, ...(rule.settings ?? []).map(({ name, value }) => `${name}=${value}`)].join("\n")}
+                    more={rule.known === false ? text.ruleBlind : rule.phase === "active" ? text.ruleActive : undefined}
                     checked={rule.enabled}
                     disabled={!signedIn()}
                     onChange={(enabled) => void tell({ rule: rule.id, enabled })}
