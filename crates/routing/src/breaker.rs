@@ -81,6 +81,11 @@ impl Breaker {
         self.has_answered && self.open.is_none()
     }
 
+    /// Whether nothing has come of any request yet.
+    pub(crate) fn is_new(&self) -> bool {
+        self.epoch == 0 && !self.has_answered
+    }
+
     /// A request goes there.
     pub(crate) fn enter(&mut self) -> Pass {
         if let Some(open) = &mut self.open {

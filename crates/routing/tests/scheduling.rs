@@ -409,7 +409,8 @@ fn a_second_try_goes_at_once_or_not_at_all() {
 #[test]
 fn patience_follows_what_was_seen() {
     let first = |ms| Some(Duration::from_millis(ms));
-    let table: [(&str, &str, Option<Duration>, fn(&mut FleetAsk), Option<u64>); 8] = [
+    type Row = (&'static str, &'static str, Option<Duration>, fn(&mut FleetAsk), Option<u64>);
+    let table: [Row; 8] = [
         ("fast", "m*", first(20), |_| {}, Some(400)),
         ("usual", "m*", first(1000), |_| {}, Some(3000)),
         ("slow", "m*", first(60_000), |_| {}, Some(20_000)),

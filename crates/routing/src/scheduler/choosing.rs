@@ -146,7 +146,7 @@ impl<'a> Chooser<'a> {
         let full_until = lane.is_full_until(self.now);
         self.wake(full_until);
         let has_slot = full_until.is_none() && in_flight < lane.slots().saturating_add(beyond);
-        match lane.admission(self.now) {
+        match lane.admission(!self.is_leading, self.now) {
             Admission::Sound { has_room } => {
                 if !has_room {
                     self.wake(lane.unproven_until(self.now));

@@ -20,6 +20,8 @@ const JUST_ENDED: Duration = Duration::from_secs(2);
 const ENDS: usize = 64;
 /// A node that fails at once has said so by then: only what was sent since then counts for the window of trust.
 pub(super) const UNPROVEN: Duration = Duration::from_secs(1);
+/// The window of trust of one that has answered others.
+const VOUCHED: u32 = 16;
 /// Durations of answers that are remembered for the documented points.
 const TOOK: usize = 32;
 /// After a bounce the next one is sent there after this, doubled for each in a row.
@@ -209,15 +211,28 @@ impl Lane {
         self.others.saturating_add(mine).saturating_add(self.orphans)
     }
 
-    /// Whether it is trusted with one more request.
-    pub(super) fn admission(&self, now: Moment) -> Admission {
+    /// Whether it is trusted with one more request. `is_parked`: it takes more than it has slots for.
+    pub(super) fn admission(&self, is_parked: bool, now: Moment) -> Admission {
         match self.breaker.admission(number(self.tickets.len()), now) {
             Admission::Sound { has_room: false } => {
                 let unproven = self.tickets.iter().rev().take_while(|(sent, _)| now.since(*sent) < UNPROVEN);
-                self.breaker.admission(number(unproven.count()), now)
+                let unproven = number(unproven.count());
+                match self.breaker.admission(unproven, now) {
+                    // Others had answers from it.
+                    Admission::Sound { .. } if self.is_vouched_for() => {
+                        Admission::Sound { has_room: is_parked || unproven < VOUCHED }
+                    }
+                    other => other,
+                }
             }
             other => other,
         }
+    }
+
+    /// Whether its node has seen it answer, and nothing else was seen from here.
+    fn is_vouched_for(&self) -> bool {
+        let has_served = self.speed.as_ref().is_some_and(|speed| speed.service.is_some() || speed.first.is_some());
+        has_served && self.breaker.is_new()
     }
 
     /// Until when the window of trust is full, where it is.

@@ -115,7 +115,7 @@ fn ill(lane: &Lane, now: Moment) -> Option<Unfit> {
     if let Some(until) = lane.rests(now) {
         return Some(Unfit::Rests(Some(until)));
     }
-    match lane.admission(now) {
+    match lane.admission(false, now) {
         Admission::Sound { .. } => None,
         Admission::Trial { .. } => Some(Unfit::Rests(None)),
         Admission::Broken { until } => Some(Unfit::Rests(until)),
