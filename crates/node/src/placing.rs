@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use dialect::Failure;
 use gateway::{Ask, Ending, Fleet, NoTicket, Placing, Slot, Ticket, Verdict};
@@ -170,6 +171,21 @@ impl Placer {
             completion_tokens: trace.completion_tokens.filter(|_| came_to_its_end),
         };
         self.tell(self.lock(), input);
+        let span =
+            |ms: Option<f64>| ms.filter(|ms| (0.0..1e9).contains(ms)).map(|ms| Duration::from_secs_f64(ms / 1e3));
+        if let Some(backend) = &trace.backend
+            && (trace.prefill_ms.is_some() || trace.decode_ms.is_some())
+        {
+            let input = Input::Timed {
+                backend: backend.clone(),
+                model: ModelName::new(&trace.model),
+                prompt_tokens,
+                prefill: span(trace.prefill_ms),
+                completion_tokens: trace.completion_tokens.unwrap_or(0),
+                decode: span(trace.decode_ms),
+            };
+            self.tell(self.lock(), input);
+        }
     }
 
     pub(crate) fn backends(&self, backends: Vec<Arc<BackendState>>) {

@@ -320,6 +320,7 @@ async fn serve(start: Start, mut stops: Orders, listens: impl FnOnce(&[String]))
     stopping.cancel();
     placer.drain();
     tickets.stop();
+    tickets.shares(false);
     let all_ended = tokio::task::spawn_blocking(move || {
         for worker in workers {
             if worker.join().is_err() {
@@ -327,6 +328,10 @@ async fn serve(start: Start, mut stops: Orders, listens: impl FnOnce(&[String]))
             }
         }
     });
+    let all_ended = async {
+        let guests = tokio::time::timeout(GRACE, node.sharing.guests_gone());
+        tokio::join!(all_ended, guests)
+    };
     tokio::select! {
         _ = all_ended => {}
         again = stops.told_to_stop() => {

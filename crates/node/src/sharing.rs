@@ -102,6 +102,12 @@ impl Sharing {
         if shown.state == State::On { Ok(()) } else { Err(shown.reason) }
     }
 
+    /// Waits until no request of another machine runs here.
+    pub(crate) async fn guests_gone(&self) {
+        // Its sender lives as long as this.
+        let _ = self.0.guests.subscribe().wait_for(|guests| *guests == 0).await;
+    }
+
     /// Counts a request of another machine for as long as the guest is kept; refuses it as [`Sharing::takes_guests`].
     pub(crate) fn guest(&self) -> Result<Guest, Code> {
         self.takes_guests()?;

@@ -39,7 +39,6 @@ const MOST_WAITING: usize = 16 * 1024;
 /// The way to other nodes.
 #[derive(Clone)]
 pub(crate) struct Line {
-    me: NodeId,
     mesh: Mesh,
 }
 

@@ -164,11 +164,16 @@ impl Node {
     fn fleet_queue(&self, backends: &[Arc<BackendState>]) -> Value {
         let (in_flight, pending) = self.placer.look(|router| (router.in_flight(), router.queued()));
         let rows = self.placer.look(Router::queue_by_model);
+        let (own, position, eta) = self.tickets.own_waiting();
+        let fleet = self.tickets.look(|fleet| fleet.waiting());
+        // Requests that wait in the fleet's queue are counted where it is kept, and besides at their own doors.
+        let pending = pending + u32::try_from(fleet.max(own)).unwrap_or(u32::MAX);
         json!({
+            "own": { "waiting": own, "position": position, "eta_s": eta.map(|eta| eta.as_secs_f64()) },
             "queue_depth": in_flight + pending, "pending": pending, "in_flight": in_flight,
             "completed": rows.iter().map(|row| row.completed).sum::<u64>(),
             "failed": rows.iter().map(|row| row.failed).sum::<u64>(),
-            "estimated_wait_ms": null, "nodes_online": self.fleet.known().within_reach().count() + 1, "queues": self.queues(backends),
+            "estimated_wait_ms": eta.map(|eta| eta.as_secs_f64() * 1e3), "nodes_online": self.fleet.known().within_reach().count() + 1, "queues": self.queues(backends),
             "timestamp": self.clock.unix_ms() as f64 / 1e3,
         })
     }
@@ -194,6 +199,33 @@ impl Node {
                     "state": lanes::word(row.state), "context": row.context,
                     "reason": row.reason.as_ref().map(|reason| lanes::sentence(reason, row.eta)),
                     "eta_s": row.eta.map(|eta| eta.as_secs_f64()),
+                }),
+            );
+        }
+        let now = self.clock.now();
+        let view = self.tickets.look(|fleet| fleet.views(now));
+        let me = self.fleet.known().me;
+        for lane in view.lanes.iter().filter(|lane| Some(lane.node) != me) {
+            let key = format!("{}:{}", lane.name, lane.model);
+            let key =
+                if queues.contains_key(&key) { format!("{}:{}:{}", lane.name, lane.backend, lane.model) } else { key };
+            queues.insert(
+                key,
+                json!({
+                    "node_id": &*lane.name, "backend": lane.backend.as_str(), "model": lane.model.as_str(),
+                    "pending": lane.waiting, "in_flight": lane.in_flight, "concurrency": lane.slots,
+                    "max_concurrent": lane.slots, "request_type": "text",
+                    "state": if lane.loaded { "loaded" } else { "waiting" },
+                    "eta_s": lane.eta.map(|eta| eta.as_secs_f64()),
+                }),
+            );
+        }
+        for stranded in &view.stranded {
+            queues.insert(
+                format!(":{}", stranded.model),
+                json!({
+                    "node_id": null, "model": stranded.model.as_str(), "pending": stranded.waiting, "in_flight": 0,
+                    "request_type": "text", "state": "waiting", "reason": stranded.why.join("; "),
                 }),
             );
         }

@@ -194,3 +194,48 @@ fn others_are_not_told_each_second() {
     assert_eq!(Shown { until_ms: None, ..shown }.ends_in_s(5), None);
     assert_eq!(shown.view(None).until.as_deref(), Some("1970-01-01T00:16:40Z"));
 }
+
+/// With the real watch: a program of this machine opens a camera, which is a file here.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_program_at_a_camera_pauses_this_machine() {
+    use probe::presence::Surroundings;
+
+    let dir = tempfile::tempdir().unwrap();
+    let (system, devices) = (dir.path().join("system"), dir.path().join("dev"));
+    std::fs::create_dir_all(&system).unwrap();
+    std::fs::create_dir_all(&devices).unwrap();
+    let camera = devices.join("video0");
+    std::fs::write(&camera, "").unwrap();
+    // Nothing of the machine that runs the tests is asked, but for who holds files of that directory.
+    let surroundings = Surroundings {
+        sound_cards: system.join("asound"),
+        system,
+        devices,
+        pulse: None,
+        session_bus: None,
+        system_bus: None,
+        display: None,
+        own: 0,
+        ..Surroundings::new(|_| None)
+    };
+    let house = house(Rules::default(), None);
+    let _watch = watch_presence(&surroundings, &house.sensed).unwrap();
+    while house.sharing.all().await.unwrap()["evidence"]["cameras"] != json!([]) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(house.sharing.takes_guests(), Ok(()));
+    let held = std::fs::File::open(&camera).unwrap();
+    let mut program = std::process::Command::new("sleep").arg("60").stdin(held).spawn().unwrap();
+    house.until("meeting").await;
+    let all = house.sharing.all().await.unwrap();
+    let apps: Vec<_> = all["evidence"]["cameras"].as_array().unwrap().iter().map(|held| held["app"].clone()).collect();
+    assert!(apps.contains(&json!("sleep")), "{all}");
+    program.kill().unwrap();
+    program.wait().unwrap();
+    // It resumes a minute later; when, is told at once.
+    while house.sharing.shown().until_ms.is_none() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(house.sharing.shown().reason, Reason::Meeting);
+}

@@ -89,7 +89,7 @@ impl Tickets {
         let has_company = !known.others.is_empty();
         self.has_company.store(has_company, Ordering::Relaxed);
         self.bell.listen(has_company);
-        self.line.store(own.mesh.map(|mesh| Arc::new(Line { me, mesh })));
+        self.line.store(own.mesh.map(|mesh| Arc::new(Line { mesh })));
 
         let doors: BTreeSet<NodeId> = known.within_reach().map(|other| other.id).collect();
         let mut reports = vec![report(me, own.name, own.backends, own.machine.as_ref(), own.shares)];
