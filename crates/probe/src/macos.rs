@@ -1,6 +1,14 @@
-//! macOS: `sysinfo`, IOKit for power, Metal for what the GPU may use, Core Graphics for the last input.
+//! macOS: `sysinfo`, IOKit for power, Metal for what the GPU may use, Core Graphics for the last input, Core Audio and
+//! CoreMediaIO for who records.
 //!
 //! Type-checked on Linux; nobody has run it yet.
+
+mod apps;
+pub(crate) mod awake;
+mod camera;
+mod desk;
+mod microphone;
+pub(crate) mod presence;
 
 use std::time::Duration;
 

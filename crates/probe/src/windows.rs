@@ -1,6 +1,17 @@
-//! Windows: `sysinfo`, NVIDIA's driver, and three calls of the system.
+//! Windows: `sysinfo`, NVIDIA's driver, calls of the system, Core Audio and Media Foundation for who records.
 //!
 //! Type-checked on Linux; nobody has run it yet.
+
+mod apps;
+pub(crate) mod awake;
+mod camera;
+mod com;
+mod consent;
+mod desk;
+#[allow(unsafe_code, reason = "the system calls into it, by code that `implement` writes")]
+mod ear;
+mod microphone;
+pub(crate) mod presence;
 
 use std::time::Duration;
 

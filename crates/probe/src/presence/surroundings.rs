@@ -58,7 +58,7 @@ impl Surroundings {
     }
 
     /// The same as roots of the senses that are not of presence.
-    #[cfg_attr(windows, allow(dead_code, reason = "there is nothing to point elsewhere"))]
+    #[cfg(target_os = "linux")]
     pub(crate) fn roots(&self) -> Roots {
         Roots {
             system: self.system.clone(),

@@ -22,7 +22,8 @@ const SLOW: Duration = Duration::from_secs(5);
 
 /// Watches for somebody's presence until it is dropped.
 ///
-/// Dropping it stops the threads and waits for them: well under a second, but up to several where a message bus hangs.
+/// Dropping it stops the threads and waits for them: well under a second, but up to several where a message bus hangs. Who
+/// drops it must hold nothing that `on_change` waits for.
 pub struct Watch {
     post: Arc<Post>,
     threads: Vec<(Arc<Bell>, JoinHandle<()>)>,
@@ -65,12 +66,14 @@ impl Drop for Watch {
         for (bell, _) in &self.threads {
             bell.stop();
         }
+        // Whoever is told of changes may hold the last reference. The others wait for the end of that call, so that they
+        // are left to end by themselves.
+        if self.threads.iter().any(|(_, thread)| thread.thread().id() == thread::current().id()) {
+            return;
+        }
         for (_, thread) in self.threads.drain(..) {
-            // Whoever is told of changes may hold the last reference, and no thread can wait for itself.
-            if thread.thread().id() != thread::current().id() {
-                // One that panicked said so already.
-                let _ = thread.join();
-            }
+            // One that panicked said so already.
+            let _ = thread.join();
         }
     }
 }
