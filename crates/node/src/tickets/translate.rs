@@ -360,6 +360,8 @@ pub(super) fn sped(speeds: &wire::Speeds) -> Vec<LaneSpeed> {
 
 #[cfg(test)]
 mod tests {
+    use proto::NodeId;
+
     use super::*;
 
     #[test]
