@@ -173,7 +173,7 @@ mod tests {
     use proto::{Api, Attempt, BackendId, Candidate, RequestId};
 
     use super::*;
-    use crate::{read, report, schema};
+    use crate::{give, merge, read, report, schema};
 
     fn author(connection: &Connection) -> Author {
         let dir = tempfile::tempdir().unwrap();
@@ -268,6 +268,42 @@ mod tests {
             read::overview(&connection, 0.0).unwrap();
             for report in [report::trends, report::models, report::usage, report::apps, report::apps_daily] {
                 report(&connection, 30, 1e9).unwrap();
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(16))]
+        #[test]
+        fn any_trace_travels_as_it_is_read_here(traces in proptest::collection::vec(trace(), 1..4)) {
+            let [mut here, mut there] = [(); 2].map(|()| Connection::open_in_memory().unwrap());
+            for connection in [&mut here, &mut there] {
+                schema::migrate(connection).unwrap();
+            }
+            let dir = tempfile::tempdir().unwrap();
+            let other = Own::open(&there, dir.path(), "other", "other").unwrap();
+            // Nobody believes in a time too far ahead, and JSON that is far too long does not travel.
+            let traces: Vec<Trace> = traces
+                .into_iter()
+                .map(|mut trace| {
+                    trace.attempts.truncate(1);
+                    trace.candidates.truncate(1);
+                    Trace { unix_ms: trace.unix_ms % (1 << 40), tags: Vec::new(), ..trace }
+                })
+                .collect();
+            let mut author = author(&here);
+            batch(&mut here, &mut author, &mut Json::default(), &traces).unwrap();
+            let most = give::Most { rows: 100, bytes: proto::wire::MAX_BATCH };
+            let told = give::since(&mut here, &Default::default(), most, 0.0).unwrap().encode();
+            let told = proto::wire::Batch::decode(&told).unwrap();
+            let merged = merge::take(&mut there, &other, &told, (1u64 << 40) as f64).unwrap();
+            prop_assert_eq!((merged.rows, merged.refused, merged.more), (traces.len() as u64, 0, false));
+            for trace in &traces {
+                let [one, other] = [&here, &there].map(|one| read::why(one, trace.request_id.as_str()).unwrap().unwrap());
+                prop_assert_eq!(format!("{one:?}"), format!("{other:?}"));
+            }
+            for report in [report::trends, report::models, report::usage, report::apps, report::apps_daily] {
+                prop_assert_eq!(report(&here, 30, 1e9).unwrap(), report(&there, 30, 1e9).unwrap());
             }
         }
     }

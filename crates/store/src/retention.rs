@@ -349,6 +349,82 @@ mod tests {
         assert!(range(&connection, "request_traces").0 > 1000);
     }
 
+    /// As [`filled`], with every second hundred rows of another node.
+    fn shared(seconds: u32) -> (tempfile::TempDir, Connection) {
+        let (dir, connection) = filled(seconds);
+        let text = "INSERT INTO journal (id, door_key, number, door, own) VALUES
+            (1, 'me', '0000000000000001', 'me', 1), (2, 'other', '0000000000000002', 'other', 0);
+            UPDATE request_traces SET journal = 1 + id / 100 % 2, seq = id;
+            UPDATE latency_observations SET journal = 1 + id / 100 % 2";
+        connection.execute_batch(text).unwrap();
+        (dir, connection)
+    }
+
+    fn count(connection: &Connection, question: &str) -> u32 {
+        connection.query_row(&format!("SELECT count(*) FROM {question}"), [], |row| row.get(0)).unwrap()
+    }
+
+    /// Requests that the dashboard counts.
+    fn counted(connection: &Connection) -> u64 {
+        crate::read::overview(connection, 0.0).unwrap().total_requests
+    }
+
+    #[test]
+    fn rows_of_others_go_sooner_and_all_still_count() {
+        let (_dir, mut connection) = shared(20_000);
+        let mut sweep = Sweep::default();
+        let limits = Limits { own: 3700.0, others: 7300.0, now: 1e9, max_bytes: u64::MAX };
+        while sweep.slice(&mut connection, &limits).unwrap() {
+            assert_eq!(counted(&connection), 20_000, "while they go, too");
+        }
+        for table in ["request_traces", "latency_observations"] {
+            assert_eq!(count(&connection, &format!("{table} WHERE timestamp < 3600")), 0);
+            assert_eq!(count(&connection, &format!("{table} WHERE timestamp < 7200 AND journal = 2")), 0);
+            assert_eq!(count(&connection, &format!("{table} WHERE timestamp < 7200 AND journal = 1")), 1800);
+        }
+        assert_eq!(counted(&connection), 20_000);
+        let trends = crate::report::trends(&connection, 6, 20_000.0).unwrap();
+        let hours: Vec<_> = trends["data"].as_array().unwrap().iter().map(|row| row["request_count"].clone()).collect();
+        assert_eq!(hours, [3600, 3600, 3600, 3600, 3600, 2000]);
+    }
+
+    #[test]
+    fn of_one_hour_those_of_others_go_first() {
+        let (_dir, mut connection) = shared(10_000);
+        let used = || Size::of(&connection).unwrap().used();
+        let limit = used() - 1_000_000;
+        clean(&mut connection, 0.0, limit);
+        assert_eq!(count(&connection, "request_traces WHERE timestamp < 3600 AND journal = 2"), 0);
+        assert_eq!(count(&connection, "request_traces WHERE timestamp < 3600 AND journal = 1"), 1800);
+        assert_eq!(count(&connection, "request_traces WHERE timestamp >= 3600"), 6400);
+        clean(&mut connection, 0.0, limit - 2_000_000);
+        assert_eq!(count(&connection, "request_traces WHERE timestamp < 3600"), 0);
+        assert!(count(&connection, "request_traces WHERE timestamp >= 3600") > 4000);
+        assert_eq!(counted(&connection), 10_000);
+    }
+
+    #[test]
+    fn sums_go_last() {
+        let (_dir, mut connection) = shared(10_000);
+        clean(&mut connection, 1e6, u64::MAX);
+        assert_eq!((count(&connection, "request_traces"), counted(&connection)), (0, 10_000));
+        assert_eq!(count(&connection, "fleet_hours"), 6, "three hours of two nodes");
+        clean(&mut connection, 1e6, 0);
+        assert_eq!(count(&connection, "fleet_hours"), 0);
+    }
+
+    #[test]
+    fn what_comes_in_this_hour_goes_row_by_row() {
+        let (_dir, mut connection) = filled(10_000);
+        let limits = Limits { own: 0.0, others: 0.0, now: 9_999.0, max_bytes: 2_000_000 };
+        let mut sweep = Sweep::default();
+        while sweep.slice(&mut connection, &limits).unwrap() {}
+        let (rows, oldest) = range(&connection, "request_traces");
+        assert!((500..2800).contains(&rows), "{rows}");
+        assert_eq!(oldest, Some(10_000 - rows));
+        assert_eq!(Kept::load(&connection).unwrap().own, 7200, "whole hours only");
+    }
+
     #[test]
     fn benchmarks_are_kept_however_old() {
         let (_dir, mut connection) = filled(0);
