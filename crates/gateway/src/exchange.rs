@@ -355,6 +355,9 @@ impl Exchange {
             answer.insert(headers::NODE, headers::value(&server.name));
         }
         let retries = trace.attempts.iter().filter(|attempt| attempt.error.is_some()).count();
+        if trace.queued_ms >= 1.0 {
+            answer.insert(headers::QUEUED, headers::number(trace.queued_ms as i64));
+        }
         answer.insert(headers::RETRIES, headers::number(retries as i64));
         let score = trace.candidates.first().map_or(0.0, proto::Candidate::total);
         answer.insert(headers::SCORE, headers::number(score as i64));

@@ -31,6 +31,8 @@ pub(crate) const IGNORED: HeaderName = HeaderName::from_static("x-fleet-ignored"
 pub(crate) const ESTIMATED: HeaderName = HeaderName::from_static("x-fleet-estimated");
 /// `X-Fleet-Instance`: by this a Herd knows its own door and keeps away from another's.
 pub(crate) const INSTANCE: HeaderName = HeaderName::from_static("x-fleet-instance");
+/// `X-Fleet-Queued-Ms`: how long the request waited for its turn, where it did.
+pub(crate) const QUEUED: HeaderName = HeaderName::from_static("x-fleet-queued-ms");
 /// `X-Fleet-Priority`: `interactive` or `batch`.
 pub(crate) const PRIORITY: HeaderName = HeaderName::from_static("x-fleet-priority");
 /// `X-Herd-Tags`.

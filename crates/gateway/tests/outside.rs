@@ -1,5 +1,7 @@
 //! Clients that come in by other ways than this machine's own addresses: over a network, and from containers.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+
 mod scripted;
 
 use std::net::SocketAddr;

@@ -32,6 +32,40 @@ pub(crate) fn lanes(node: &str, backends: &[Arc<BackendState>], queues: &[QueueV
     lanes
 }
 
+/// The same of another node, as far as this one knows: every model that is in memory, or that requests are known to be at.
+pub(crate) fn elsewhere(
+    node: &str,
+    backends: &[Arc<BackendState>],
+    known: &[&routing::scheduler::LaneView],
+) -> Vec<LaneView> {
+    let mut lanes = Vec::new();
+    for backend in backends {
+        for model in &backend.models {
+            let lane = known.iter().find(|lane| lane.backend == backend.id && lane.model == model.name);
+            if lane.is_none() && model.loaded.is_none() {
+                continue;
+            }
+            let state = match (&model.loaded, lane) {
+                (Some(_), _) => LaneState::Loaded,
+                (None, Some(lane)) if lane.in_flight > 0 => LaneState::Loading,
+                (None, _) => LaneState::Waiting,
+            };
+            lanes.push(LaneView {
+                model: ModelView::new(node, backend.id.as_str(), model),
+                state: word(state).to_owned(),
+                in_flight: lane.map_or(0, |lane| lane.in_flight),
+                waiting: lane.map_or(0, |lane| lane.waiting),
+                slots: lane.map(|lane| lane.slots),
+                reason: lane
+                    .filter(|lane| lane.waiting > 0)
+                    .map(|lane| sentence(&WaitReason::Busy, lane.eta)),
+                eta_s: lane.and_then(|lane| lane.eta).map(|eta| eta.as_secs_f64()),
+            });
+        }
+    }
+    lanes
+}
+
 /// The word that people and scripts see.
 pub(crate) fn word(state: LaneState) -> &'static str {
     match state {

@@ -250,7 +250,10 @@ impl Tickets {
     /// Requests of this door that wait for a place, the place of the first in the queue, and how long it may take.
     pub(crate) fn own_waiting(&self) -> (usize, Option<u32>, Option<Duration>) {
         let state = self.lock();
-        let first = state.waiting.values().filter_map(|waiter| waiter.position).min_by_key(|(position, _)| *position);
+        let told = state.waiting.values().filter_map(|waiter| waiter.position);
+        let own = state.scheduler.waiting_of(state.me, self.clock.now(), 1).into_iter();
+        let all = told.chain(own.map(|standing| (standing.position, standing.eta)));
+        let first = all.min_by_key(|(position, _)| *position);
         (state.waiting.len(), first.map(|(position, _)| position), first.and_then(|(_, eta)| eta))
     }
 

@@ -35,8 +35,11 @@ impl Node {
             View::Loaded => {
                 let queues = self.placer.look(Router::queue_by_model);
                 let mut lanes = lanes::lanes(&self.name(), &backends, &queues);
+                let now = self.clock.now();
+                let fleet = self.tickets.look(|fleet| fleet.views(now));
                 for other in self.fleet.known().within_reach() {
-                    lanes.extend(lanes::lanes(&other.name, &other.backends, &[]));
+                    let theirs = fleet.lanes.iter().filter(|lane| lane.node == other.id);
+                    lanes.extend(lanes::elsewhere(&other.name, &other.backends, &theirs.collect::<Vec<_>>()));
                 }
                 json_of(&lanes)
             }

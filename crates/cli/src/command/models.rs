@@ -19,7 +19,8 @@ pub(super) fn models(door: &Door, json: bool, world: &mut World<'_>) -> Result<(
         return Ok(writeln!(world.out, "{advice}")?);
     }
     use Align::{Left, Right};
-    let mut table = Table::new(&[
+    let several = several_nodes(models.iter().map(|model| model.node.as_str()));
+    let mut columns = vec![
         ("MODEL", Left),
         ("SIZE", Right),
         ("QUANT", Left),
@@ -27,14 +28,18 @@ pub(super) fn models(door: &Door, json: bool, world: &mut World<'_>) -> Result<(
         ("LOADED", Left),
         ("BACKEND", Left),
         ("CAN", Left),
-    ]);
+    ];
+    if several {
+        columns.insert(1, ("NODE", Left));
+    }
+    let mut table = Table::new(&columns);
     for model in &models {
         // Everything continues text; said only where there is nothing else to say of a model.
         let mut can: Vec<&str> = model.capabilities.iter().map(String::as_str).collect();
         if can.len() > 1 {
             can.retain(|capability| *capability != "completion");
         }
-        table.row([
+        let mut row = vec![
             model.name.clone(),
             model.size.map_or_else(String::new, bytes),
             model.quantization.clone().unwrap_or_default(),
@@ -42,7 +47,11 @@ pub(super) fn models(door: &Door, json: bool, world: &mut World<'_>) -> Result<(
             if model.loaded.is_some() { "yes".to_owned() } else { String::new() },
             model.backend.clone(),
             can.join(", "),
-        ]);
+        ];
+        if several {
+            row.insert(1, model.node.clone());
+        }
+        table.row(row);
     }
     let text = table.text("", world.paint());
     Ok(world.out.write_all(text.as_bytes())?)
@@ -58,7 +67,8 @@ pub(super) fn ps(door: &Door, json: bool, world: &mut World<'_>) -> Result<(), F
         return Ok(writeln!(world.out, "No model is in memory; the first request for one loads it.")?);
     }
     use Align::{Left, Right};
-    let mut table = Table::new(&[
+    let several = several_nodes(lanes.iter().map(|lane| lane.model.node.as_str()));
+    let mut columns = vec![
         ("MODEL", Left),
         ("STATE", Left),
         ("WORK", Right),
@@ -69,7 +79,11 @@ pub(super) fn ps(door: &Door, json: bool, world: &mut World<'_>) -> Result<(), F
         ("STAYS", Left),
         ("BACKEND", Left),
         ("", Left),
-    ]);
+    ];
+    if several {
+        columns.insert(1, ("NODE", Left));
+    }
+    let mut table = Table::new(&columns);
     for lane in &lanes {
         let loaded = lane.model.loaded.as_ref();
         let on_gpu = match loaded.map(|loaded| (loaded.size_vram, loaded.size)) {
@@ -80,7 +94,7 @@ pub(super) fn ps(door: &Door, json: bool, world: &mut World<'_>) -> Result<(), F
             _ => String::new(),
         };
         let of = lane.slots.map_or_else(String::new, |slots| format!("/{slots}"));
-        table.row([
+        let mut row = vec![
             lane.model.name.clone(),
             lane.state.clone(),
             format!("{}{of}", lane.in_flight),
@@ -91,10 +105,20 @@ pub(super) fn ps(door: &Door, json: bool, world: &mut World<'_>) -> Result<(), F
             loaded.and_then(|loaded| loaded.expires_at.as_deref()).map_or_else(String::new, |at| stays(at, world)),
             lane.model.backend.clone(),
             lane.reason.as_deref().map(clean).unwrap_or_default(),
-        ]);
+        ];
+        if several {
+            row.insert(1, lane.model.node.clone());
+        }
+        table.row(row);
     }
     let text = table.text("", world.paint());
     Ok(world.out.write_all(text.as_bytes())?)
+}
+
+/// Whether rows are of more than one machine: a machine alone need not be named.
+fn several_nodes<'a>(mut nodes: impl Iterator<Item = &'a str>) -> bool {
+    let first = nodes.next();
+    nodes.any(|node| Some(node) != first)
 }
 
 /// How long a model stays that is unloaded at `at` (RFC 3339): `for 4 min`, `until 2026-12-24 18:05:09`.

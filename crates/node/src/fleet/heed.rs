@@ -161,7 +161,7 @@ impl Driver {
             tracing::error!(fault, "the list of members was not stored");
         }
         let allowed = fleet.roster.allowed();
-        self.place.journals.allow(Some(fleet));
+        self.place.journals.allow(fleet);
         if let Some(party) = &mut self.party {
             party.core.handle(Input::Roster(members(fleet)), now);
             party.members.retain(|node, _| allowed.contains(&key(*node)));

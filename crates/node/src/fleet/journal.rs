@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
+use mesh::roster::Roster;
 use mesh::{Body, Mesh, NodeKey, Transport as _};
 use proto::wire::{Envelope, MAX_BATCH, MAX_ENTRIES, MAX_VECTOR, Vector};
 use proto::{Moment, NodeId, Role};
@@ -71,10 +72,8 @@ impl Journals {
     }
 
     /// All but guests may read.
-    pub(super) fn allow(&self, fleet: Option<&Membership>) {
-        let members = fleet.iter().flat_map(|fleet| fleet.roster.members());
-        let readers = members.filter(|member| role(member.role) != Role::Guest).map(|member| member.node).collect();
-        self.readers.store(Arc::new(readers));
+    pub(super) fn allow(&self, fleet: &Membership) {
+        self.readers.store(Arc::new(readers(&fleet.roster)));
     }
 
     /// This node's name has changed.
@@ -127,6 +126,10 @@ impl Journals {
             },
         )
     }
+}
+
+fn readers(roster: &Roster) -> BTreeSet<NodeKey> {
+    roster.members().filter(|member| role(member.role) != Role::Guest).map(|member| member.node).collect()
 }
 
 /// What was got from a member.
@@ -307,4 +310,126 @@ fn response(status: StatusCode, body: Vec<u8>) -> Response<Body> {
     let mut response = Response::new(Body::new(Full::new(Bytes::from(body)).map_err(|never| match never {})));
     *response.status_mut() = status;
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::Clock;
+    use store::Settings;
+
+    use super::*;
+
+    fn store(dir: &std::path::Path, name: &str) -> (Store, store::Writer) {
+        let settings = Settings {
+            dir: dir.to_owned(),
+            node_id: name.to_owned(),
+            node_key: name.to_owned(),
+            keep: Duration::from_secs(3600),
+            max_bytes: 1 << 30,
+        };
+        Store::open(settings, Clock::new(|| Moment::at(Duration::ZERO), || 0)).unwrap()
+    }
+
+    fn at(ms: u64) -> Moment {
+        Moment::at(Duration::from_millis(ms))
+    }
+
+    fn node(number: u8) -> NodeId {
+        NodeId::new([number; 32])
+    }
+
+    fn taken(more: bool) -> Pulled {
+        Ok(Merged { rows: 1, refused: 0, more })
+    }
+
+    #[test]
+    fn whoever_holds_something_else_is_asked_until_it_gave_everything() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, _writer) = store(dir.path(), "me");
+        let mut pulls = Pulls::new(Journals::new(store));
+        let all: Vec<NodeId> = (1..=5).map(node).collect();
+        assert_eq!((pulls.wake(), pulls.due(at(0), &all)), (None, Vec::new()));
+        pulls.heard(node(1), 0);
+        assert_eq!(pulls.wake(), None, "it holds nothing");
+        pulls.heard(node(1), 7);
+        assert_eq!(pulls.wake(), Some(at(0)));
+        assert_eq!(pulls.due(at(0), &all), [node(1)]);
+        assert_eq!((pulls.wake(), pulls.due(at(0), &all)), (None, Vec::new()), "it is being asked");
+        // It had more to give, then it has given all, then it has something new.
+        pulls.pulled(node(1), 7, &taken(true), at(10));
+        assert_eq!(pulls.wake(), Some(at(510)));
+        assert_eq!(pulls.due(at(510), &all), [node(1)]);
+        pulls.pulled(node(1), 7, &taken(false), at(600));
+        assert_eq!(pulls.wake(), None);
+        pulls.heard(node(1), 8);
+        assert_eq!((pulls.wake(), pulls.due(at(1099), &all)), (Some(at(1100)), Vec::new()));
+        // What was said while it gave is asked for again.
+        assert_eq!(pulls.due(at(1100), &all), [node(1)]);
+        pulls.heard(node(1), 9);
+        pulls.pulled(node(1), 8, &taken(false), at(1200));
+        assert_eq!(pulls.wake(), Some(at(1700)));
+    }
+
+    #[test]
+    fn few_are_asked_at_once_and_the_unwilling_seldom() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, _writer) = store(dir.path(), "me");
+        let mut pulls = Pulls::new(Journals::new(store));
+        let all: Vec<NodeId> = (1..=5).map(node).collect();
+        for one in &all {
+            pulls.heard(*one, 7);
+        }
+        assert_eq!(pulls.due(at(0), &all), all[..MOST_PULLS]);
+        assert_eq!(pulls.wake(), None, "the end of one of them wakes");
+        pulls.pulled(node(1), 7, &Err(Fault::Other("gone".to_owned())), at(0));
+        pulls.pulled(node(2), 7, &Err(Fault::Refused(StatusCode::FORBIDDEN)), at(0));
+        // Who is not connected any more is forgotten.
+        assert_eq!(pulls.due(at(0), &[node(1), node(2), node(5)]), [node(5)]);
+        pulls.pulled(node(3), 7, &taken(false), at(0));
+        pulls.pulled(node(5), 7, &taken(false), at(0));
+        assert_eq!(pulls.wake(), Some(at(3000)));
+        assert_eq!(pulls.due(at(3000), &all[..2]), [node(1)]);
+        pulls.pulled(node(1), 7, &taken(false), at(3100));
+        assert_eq!(pulls.wake(), Some(at(60_000)));
+    }
+
+    #[tokio::test]
+    async fn own_news_is_told_soon_and_that_of_others_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, _writer) = store(dir.path(), "me");
+        let mut pulls = Pulls::new(Journals::new(store));
+        let news = pulls.journals.news.clone();
+        for (recorded, merged, now, wake) in [(0, 1, 0, 5000), (0, 2, 100, 5000), (1, 2, 200, 450), (2, 2, 300, 450)] {
+            news.send_replace((recorded, merged));
+            pulls.changed().await;
+            pulls.noticed(at(now));
+            assert_eq!(pulls.wake(), Some(at(wake)), "{recorded} {merged}");
+        }
+    }
+
+    #[tokio::test]
+    async fn members_are_answered_and_nobody_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, _writer) = store(dir.path(), "me");
+        let journals = Journals::new(store);
+        let me = mesh::Identity::from_seed(&[1; 32]);
+        let mut roster = mesh::roster::Roster::found(&me, "me", [7; 16]).unwrap();
+        let keys = [2, 3].map(|seed| mesh::Identity::from_seed(&[seed; 32]).key());
+        roster.add(&me, keys[0], "member", mesh::roster::Role::Member).unwrap();
+        roster.add(&me, keys[1], "guest", mesh::roster::Role::Guest).unwrap();
+        journals.readers.store(Arc::new(readers(&roster)));
+        let question = || Full::new(Bytes::from(Vector::default().encode()));
+        let stranger = mesh::Identity::from_seed(&[4; 32]).key();
+        for (from, method, body, status) in [
+            (keys[0], Method::POST, question(), StatusCode::OK),
+            (keys[1], Method::POST, question(), StatusCode::FORBIDDEN),
+            (stranger, Method::POST, question(), StatusCode::FORBIDDEN),
+            (keys[0], Method::GET, question(), StatusCode::METHOD_NOT_ALLOWED),
+            (keys[0], Method::POST, Full::new(Bytes::from_static(b"what?")), StatusCode::BAD_REQUEST),
+            (keys[0], Method::POST, Full::new(vec![0; MAX_VECTOR + 1].into()), StatusCode::PAYLOAD_TOO_LARGE),
+        ] {
+            let request = Request::builder().method(&method).uri(PATH).body(body).unwrap();
+            assert_eq!(journals.clone().answer(from, request).await.status(), status, "{method} {from}");
+        }
+    }
 }

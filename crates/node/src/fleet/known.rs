@@ -6,7 +6,7 @@ use std::sync::Arc;
 use membership::Presence;
 use mesh::NodeKey;
 use proto::wire::Summary;
-use proto::{BackendState, ModelName, NodeId};
+use proto::{BackendState, NodeId};
 
 /// The fleet as this node knows it.
 #[derive(Debug, Default)]
@@ -54,18 +54,6 @@ impl Known {
     pub(crate) fn name_of(&self, node: NodeId) -> Option<&Arc<str>> {
         self.others.iter().find(|other| other.id == node).map(|other| &other.name)
     }
-
-    /// The names of the other machines that have a model called `name`, and whether any of them can be reached. The name
-    /// may say which machine is meant, as in lists: `name@machine`.
-    pub(crate) fn holders(&self, name: &ModelName) -> (Vec<Arc<str>>, bool) {
-        let has = |other: &Other, name: &ModelName| other.backends.iter().any(|backend| backend.model(name).is_some());
-        let named = name.as_str().rsplit_once('@').map(|(model, node)| (ModelName::new(model), node));
-        let is_meant = |other: &Other| {
-            named.as_ref().is_some_and(|(model, node)| other.name.to_lowercase() == *node && has(other, model))
-        };
-        let holders: Vec<&Other> = self.others.iter().filter(|other| has(other, name) || is_meant(other)).collect();
-        (holders.iter().map(|other| other.name.clone()).collect(), holders.iter().any(|other| other.is_here()))
-    }
 }
 
 /// The word for a presence.
@@ -112,34 +100,6 @@ pub(crate) type Names = BTreeMap<NodeId, Arc<str>>;
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn other(name: &str, presence: Presence, models: &[&str]) -> Other {
-        let entry = |id: &&str| proto::wire::Entry { id: (*id).to_owned(), ..Default::default() };
-        let shelf = proto::wire::Shelf { models: models.iter().map(entry).collect(), ..Default::default() };
-        let backends = vec![Arc::new(crate::fleet::catalog::backend(shelf))];
-        Other { id: NodeId::new([1; 32]), name: name.into(), presence, summary: None, backends }
-    }
-
-    #[test]
-    fn whoever_has_a_model_is_named() {
-        let others =
-            vec![other("Den", Presence::Here, &["tiny", "big:7b"]), other("loft", Presence::Gone, &["tiny", "odd"])];
-        let known = Known { others, ..Known::default() };
-        for (model, names, reachable) in [
-            ("tiny", &["Den", "loft"][..], true),
-            ("odd:latest", &["loft"], false),
-            ("BIG:7b@den", &["Den"], true),
-            ("odd@den", &[], false),
-            ("none", &[], false),
-        ] {
-            let (holders, is_reachable) = known.holders(&ModelName::new(model));
-            assert_eq!(
-                (holders.iter().map(|name| &**name).collect::<Vec<_>>(), is_reachable),
-                (names.to_vec(), reachable),
-                "{model}"
-            );
-        }
-    }
 
     #[test]
     fn both_names_of_a_node_are_the_same_text() {

@@ -69,7 +69,7 @@ impl Party {
         let own = own.clone();
         let guests = place.guests.clone();
         let journals = place.journals.clone();
-        journals.allow(Some(&fleet));
+        journals.allow(&fleet);
         let serve: Arc<dyn Serve> = Arc::new(move |from, request: http::Request<hyper::body::Incoming>| {
             let answer: mesh::Answering = match request.uri().path().starts_with(catalog::PREFIX) {
                 true if request.uri().path() == journal::PATH => Box::pin(journals.clone().serve(from, request)),

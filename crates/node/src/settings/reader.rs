@@ -22,7 +22,6 @@ const FLAG: &str = "flag";
 const ENVIRONMENT: &str = "environment";
 const FILE: &str = "settings.json";
 const DEFAULT: &str = "default";
-const LATER: &str = " (not in this version yet)";
 
 impl<'a> Reader<'a> {
     pub(super) fn new(
@@ -75,23 +74,6 @@ impl<'a> Reader<'a> {
         let value = self.read(name, default, about, parse)?;
         let is_given = self.rows.last().is_some_and(|row| row.source != DEFAULT);
         Ok(is_given.then_some(value))
-    }
-
-    /// Reads a setting that will have an effect in a later version; now it is only checked and shown.
-    pub(super) fn later<T>(
-        &mut self,
-        name: &str,
-        default: &str,
-        about: &str,
-        parse: impl Fn(&str) -> Result<T, Why>,
-    ) -> Result<T, BadSetting> {
-        let value = self.read(name, default, &format!("{about}{LATER}"), parse)?;
-        if let Some(row) = self.rows.last()
-            && row.source != DEFAULT
-        {
-            self.warnings.push(format!("{name} has no effect in this version yet"));
-        }
-        Ok(value)
     }
 
     /// The data directory: given, or `.fleet-manager` in the home directory. Not read from the file that lies in it.
