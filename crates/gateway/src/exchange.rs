@@ -234,6 +234,12 @@ impl Exchange {
         self.keep_alive
     }
 
+    /// What `/api/show` says of the model, where its server does not say it.
+    pub(crate) fn shown(&self) -> Option<Bytes> {
+        let model = self.models.first().filter(|_| self.api == Api::OllamaShow)?;
+        self.worker.door().listings().show(model)
+    }
+
     /// The models asked for, in order of preference.
     pub(crate) fn models(&self) -> &[ModelName] {
         &self.models

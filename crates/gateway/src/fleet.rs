@@ -37,7 +37,7 @@ pub trait Fleet: Send + Sync + 'static {
     }
     /// The request of this ticket has produced its first content at another node.
     fn ticket_begun(&self, _ticket: u64) {}
-    /// The request of this ticket is over. Called once for each ticket that has a number.
+    /// The request of this ticket is over. Of a ticket that has ended already nothing more counts.
     fn ticket_ended(&self, _ticket: u64, _ending: TicketEnding) {}
     /// Sends a request to another node; the answer's head comes with its first content. Dropping it cancels it there.
     fn send(&self, node: NodeId, _request: Request<AwayBody>) -> Sending {
@@ -271,6 +271,11 @@ impl Slot {
     pub fn and(mut self, mut by: Slot) -> Slot {
         self.ticket = by.ticket.take();
         self
+    }
+
+    /// The ticket that it was placed by.
+    pub(crate) fn ticket(&self) -> Option<u64> {
+        self.ticket
     }
 
     /// Tells that content has begun to flow.

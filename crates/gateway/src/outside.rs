@@ -22,6 +22,9 @@ const NO_KEY: &str = "a valid key is needed";
 /// What is told to those who have one and want more than it opens.
 const NOT_HERE: &str = "this can only be asked for on the machine itself";
 
+/// What is for this machine alone: it tells which programs use camera and microphone.
+const PRIVATE: &str = "/fleet/share";
+
 /// Lets a request in that came to `own` from `peer` by `entrance`, or answers it. What it brought to be let in is taken out
 /// of it. The pass is held until the request is answered.
 pub(crate) fn admit<B>(
@@ -55,7 +58,9 @@ pub(crate) fn admit<B>(
     let is_look = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     let is_work_on_models = Work::at(path).is_some() && entrance == Entrance::Lan;
     match zone {
-        Zone::Control if !is_look => Err(Box::new(crate::control::refused(NOT_HERE))),
+        Zone::Control if !is_look || (entrance != Entrance::Local && path == PRIVATE) => {
+            Err(Box::new(crate::control::refused(NOT_HERE)))
+        }
         Zone::Inference if is_work_on_models => {
             Err(Box::new(reply::failure(&Failure::new(Cause::Forbidden, NOT_HERE), Dialect::Ollama)))
         }

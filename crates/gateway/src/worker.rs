@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use proto::{Api, Dialect, ModelName, Outcome, RequestId};
+use proto::{Api, Dialect, Outcome, RequestId};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -219,9 +219,7 @@ impl Worker {
             }
         };
         let model = exchange.record.trace().original_model.clone();
-        if api == Api::OllamaShow
-            && let Some(shown) = door.listings().show(&ModelName::new(&model))
-        {
+        if let Some(shown) = exchange.shown() {
             exchange.record.end(Outcome::Completed, 200, None);
             return reply::full(StatusCode::OK, "application/json; charset=utf-8", shown);
         }

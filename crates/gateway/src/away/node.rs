@@ -20,6 +20,7 @@ use crate::fleet::{AwayBody, Guest, GuestPass};
 use crate::headers;
 use crate::record::{Epilogue, Record};
 use crate::reply::{self, Reply};
+use crate::unloading;
 use crate::worker::Worker;
 
 /// Requests that a guest may find waiting before it, whatever it says.
@@ -58,7 +59,15 @@ impl Worker {
         if told.request.is_some() {
             tracing::debug!(%from, request = told.request, id = id.as_str(), "serving a request of another machine");
         }
-        let found = exchange.for_guest(guest, told.model, told.age).run().await;
+        let mut exchange = exchange.for_guest(guest, told.model, told.age);
+        if let Some(shown) = exchange.shown() {
+            exchange.record.end(proto::Outcome::Completed, 200, None);
+            return boxed(reply::full(StatusCode::OK, "application/json; charset=utf-8", shown), None);
+        }
+        if let Some(unloaded) = unloading::answer(&self, api, &mut exchange).await {
+            return boxed(unloaded, None);
+        }
+        let found = exchange.run().await;
         match found {
             Ok(Begun { status, headers, first, flow, record }) => {
                 let facts = Facts::of(record.trace());

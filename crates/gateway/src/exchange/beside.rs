@@ -15,7 +15,7 @@ use super::attempt::Attempted;
 use super::{Exchange, Payload, Wrong};
 use crate::answer::Flow;
 use crate::away::{Arrived, Kit, Leg, Went};
-use crate::fleet::{Ask, AwayBody, Ending, Placing, Slot, Ticket};
+use crate::fleet::{Ask, AwayBody, Ending, Placing, Slot, Ticket, TicketEnding};
 use crate::headers;
 use crate::pulse::Nature;
 use crate::source::Source;
@@ -66,6 +66,7 @@ impl Exchange {
     async fn first_here(&mut self, ticket: Ticket, kit: Kit, patience: Option<Duration>) -> Attempted {
         let Some(patience) = patience else { return self.attempt(ticket).await };
         let (worker, models, arrived) = (self.worker.clone(), self.asked.clone(), self.record.arrived());
+        let number = ticket.slot.ticket();
         let clock = worker.door().clock();
         let ask = Ask { now_only: true, excluded: vec![ticket.backend.id.clone()], ..self.ask() };
         // A second attempt at this node would need what the first one is using.
@@ -97,7 +98,12 @@ impl Exchange {
             match select(first, second).await {
                 Either::Left((first, _)) => Either::Left(first),
                 // The first is dropped with this block, and so closes its connection and gives its slot back.
-                Either::Right((second, _)) => Either::Right(second),
+                Either::Right((second, _)) => {
+                    if let Some(number) = number {
+                        worker.door().fleet().ticket_ended(number, TicketEnding::TooSlow);
+                    }
+                    Either::Right(second)
+                }
             }
         };
         match won {
