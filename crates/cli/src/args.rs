@@ -5,7 +5,6 @@ mod share;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use node::settings::NEVER_LEAD;
 
@@ -201,6 +200,8 @@ pub(crate) enum Command {
         #[arg(short, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(0..=100_000))]
         n: u32,
     },
+    /// Open the dashboard in the browser, signed in
+    Dashboard,
     /// Look for problems and say what to do about them
     Doctor,
     /// Print the completions of a shell
@@ -250,9 +251,6 @@ pub(crate) enum FleetCommand {
     },
 }
 
-// Commands that people read about before the version that has them.
-const NOT_YET: &[&str] = &["dashboard"];
-
 /// Understands `args`, the program's own name first; the error is the text for standard error.
 pub(crate) fn parse(program: Program, args: Vec<OsString>) -> Result<Parsed, String> {
     let parsed = match program {
@@ -288,16 +286,10 @@ enum Ended {
 }
 
 fn explained(error: clap::Error) -> Ended {
-    if !error.use_stderr() {
-        return Ended::Help(error.render().to_string());
+    match error.use_stderr() {
+        true => Ended::Usage(error.render().to_string()),
+        false => Ended::Help(error.render().to_string()),
     }
-    if error.kind() == ErrorKind::InvalidSubcommand
-        && let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand)
-        && NOT_YET.contains(&word.as_str())
-    {
-        return Ended::Usage(format!("`herd {word}` is not in this version yet."));
-    }
-    Ended::Usage(error.render().to_string())
 }
 
 impl ServeArgs {
@@ -406,6 +398,5 @@ mod tests {
         ] {
             assert!(parsed(Program::Herd, line).is_err(), "{line}");
         }
-        assert!(parsed(Program::Herd, "herd dashboard").unwrap_err().contains("not in this version yet"));
     }
 }

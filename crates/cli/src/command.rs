@@ -2,6 +2,7 @@
 
 mod ask;
 mod config;
+pub(crate) mod dashboard;
 mod doctor;
 mod keys;
 mod load;
@@ -63,6 +64,7 @@ pub(crate) fn run(invocation: Invocation, world: &mut World<'_>) -> Result<(), F
         Command::Why { id } => why::why(&door, &id, json, world),
         Command::Config => config::config(&door, &settings, &warnings, json, world),
         Command::Logs { follow, n } => logs::logs(&log_file(&settings), n, follow, json, world),
+        Command::Dashboard => dashboard::dashboard(&door, settings.port, json, world),
         Command::Doctor => doctor::doctor(&door, &warnings, json, world),
         Command::Completions { .. } | Command::Version => Ok(()),
     }

@@ -55,6 +55,8 @@ pub struct World<'a> {
     pub zone: TimeZone,
     /// What `serve` calls.
     pub serve: Serve,
+    /// Opens an address in the browser of whoever sits here, and tells whether it did.
+    pub browse: fn(&str) -> bool,
 }
 
 /// Runs the program with the arguments, environment and streams of this process.
@@ -77,6 +79,7 @@ pub fn main(program: Program, serve: Serve) -> ExitCode {
         unix_ms: unix_ms(),
         zone: TimeZone::system(),
         serve,
+        browse: command::dashboard::browse,
     };
     ExitCode::from(run(program, std::env::args_os().collect(), &mut world))
 }

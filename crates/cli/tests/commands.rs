@@ -243,7 +243,7 @@ fn exit_codes_tell_what_went_wrong() {
     let odd = FakeDoor::herd(&[("/fleet/self", 200, json!({"name": 7})), ("/fleet/models", 200, json!({}))]);
     assert_eq!(herd(&format!("herd status --port {}", odd.port), &[]).code, 1);
     assert_eq!(herd(&format!("herd models --json --port {}", odd.port), &[]).code, 1);
-    for line in ["herd statsu", "herd traces -n 0", "herd status --port x", "herd share maybe", "herd dashboard"] {
+    for line in ["herd statsu", "herd traces -n 0", "herd status --port x", "herd share maybe"] {
         let ran = herd(line, &[]);
         assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{line}");
     }
@@ -292,9 +292,9 @@ fn serve_is_called_with_what_was_read() {
     }
     let ran = herd("herd serve --port 1", &[]);
     assert_eq!((ran.code, ran.err.as_str()), (1, "port 1 is taken by Ollama 0.33.0\n"));
-    let ran = herd("herd --host 0.0.0.0", &[]);
+    let ran = herd("herd --host den.example", &[]);
     assert_eq!(ran.code, 2);
-    assert!(ran.err.starts_with("FLEET_HOST=0.0.0.0 is not possible yet"), "{}", ran.err);
+    assert!(ran.err.starts_with("FLEET_HOST=den.example is not localhost, or addresses"), "{}", ran.err);
 }
 
 #[test]
@@ -326,4 +326,33 @@ fn the_version_and_completions_need_nothing() {
     assert_eq!(herd("herd completions tcsh", &[]).code, 2);
     let help = herd("herd --help", &[]);
     assert!(help.code == 0 && help.out.contains("Exit codes") && help.err.is_empty());
+}
+
+#[test]
+fn the_dashboard_is_opened_or_its_address_is_told() {
+    let ticket = json!({ "ticket": "ab12", "path": "/dashboard#t=ab12", "expires_in_s": 60 });
+    let door = FakeDoor::herd(&[("/dashboard/api/ticket", 200, ticket)]);
+    let port = door.port;
+    let url = format!("http://localhost:{port}/dashboard#t=ab12");
+    let line = format!("herd dashboard --port {port}");
+
+    let opened = herd(&line, &[("DISPLAY", ":0")]);
+    assert_eq!((opened.code, opened.out.as_str()), (0, ""));
+    assert_eq!(opened.err, "The dashboard is open in the browser.\n");
+    assert!(door.seen().iter().any(|asked| asked.starts_with("/dashboard/api/ticket")), "{:?}", door.seen());
+
+    if cfg!(target_os = "linux") {
+        let told = herd(&line, &[("DISPLAY", "")]);
+        assert_eq!((told.code, told.out), (0, format!("{url}\n")));
+        assert!(told.err.contains("works once"), "{}", told.err);
+    }
+    let script = herd(&format!("{line} --json"), &[("DISPLAY", ":0")]);
+    assert_eq!(script.code, 0, "{}", script.err);
+    assert_eq!(serde_json::from_str::<Value>(&script.out).unwrap(), json!({ "url": url, "expires_in_s": 60 }));
+
+    let refused = FakeDoor::herd(&[("/dashboard/api/ticket", 401, json!({ "error": "no" }))]);
+    assert_eq!(herd(&format!("herd dashboard --port {}", refused.port), &[]).code, 4);
+    // An address that is not ours is not opened.
+    let odd = FakeDoor::herd(&[("/dashboard/api/ticket", 200, json!({ "path": "//elsewhere.example" }))]);
+    assert_eq!(herd(&format!("herd dashboard --port {}", odd.port), &[("DISPLAY", ":0")]).code, 1);
 }

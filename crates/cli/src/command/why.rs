@@ -169,7 +169,8 @@ fn predicted(chosen: &Candidate) -> Option<String> {
         (predicted.decode_ms, "to write the answer"),
         (predicted.link_ms, "on the way"),
     ];
-    let parts = parts.iter().filter(|(took, _)| *took >= 0.05).map(|(took, what)| format!("{} {what}", duration_ms(*took)));
+    let parts =
+        parts.iter().filter(|(took, _)| *took >= 0.05).map(|(took, what)| format!("{} {what}", duration_ms(*took)));
     let parts: Vec<String> = parts.collect();
     (!parts.is_empty()).then(|| format!("Predicted for the first: {}.", parts.join(", ")))
 }

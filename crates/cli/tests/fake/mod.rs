@@ -291,6 +291,7 @@ pub(crate) fn herd_with(dir: &Path, args: &[&str], vars: &[(&str, &str)], person
             assert!(settings.never_lead && warnings.len() == 1, "{settings:?} {warnings:?}");
             Ok(())
         },
+        browse: |url| !url.contains(":2/") && url.starts_with("http://localhost:"),
     };
     let code = cli::run(Program::Herd, args.iter().map(Into::into).collect(), &mut world);
     let text =
