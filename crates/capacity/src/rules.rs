@@ -111,6 +111,8 @@ pub struct Rules {
     /// Shorter, and programs that only list cameras pause the machine; longer, and the pause comes late in the call.
     pub camera_hold: Duration,
     /// How long a program must record before that is a meeting.
+    ///
+    /// As above. A call is to be noticed within two seconds, and some of that passes until it is sensed.
     pub microphone_hold: Duration,
     /// After which a recording without a camera is no meeting any more: noise filters and assistants listen all day.
     pub ambient_after: Duration,
@@ -142,7 +144,7 @@ impl Default for Rules {
         Rules {
             switches: Switches::default(),
             camera_hold: Duration::from_secs(1),
-            microphone_hold: Duration::from_secs(2),
+            microphone_hold: Duration::from_millis(1500),
             ambient_after: Duration::from_secs(3 * 3600),
             resume_after: Duration::from_secs(60),
             battery_below: 100,

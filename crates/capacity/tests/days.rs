@@ -89,7 +89,7 @@ fn an_ordinary_hour_never_pauses() {
         09:20:01 +cam=Chrome
         09:20:01.9 -cam=Chrome
         09:31:00 +mic=WhatsApp
-        09:31:01.8 -mic=WhatsApp
+        09:31:01.4 -mic=WhatsApp
         09:40:00 +full
         09:40:01 -full
         09:44:00 +battery

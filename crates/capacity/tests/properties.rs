@@ -141,7 +141,7 @@ proptest! {
             e.locked = Some(false);
             if camera { e.cameras = apps(&["a call"]) } else { e.microphones = apps(&["a call"]) }
         });
-        machine.pass(2.0);
+        machine.pass(1.75);
         prop_assert!(!machine.capacity.share().takes_guests());
         machine.pass(3600.0);
         prop_assert_eq!(machine.says(), "paused meeting");

@@ -14,7 +14,7 @@ type Change = fn(&mut Evidence);
 fn each_rule_pauses_after_its_hold_and_resumes_a_minute_after() {
     let rows: [(RuleId, f64, Change, Change); 9] = [
         (RuleId::Meetings, 1.0, |e| e.cameras = apps(&["zoom"]), |e| e.cameras = apps(&[])),
-        (RuleId::Meetings, 2.0, |e| e.microphones = apps(&["zoom"]), |e| e.microphones = None),
+        (RuleId::Meetings, 1.5, |e| e.microphones = apps(&["zoom"]), |e| e.microphones = None),
         (RuleId::Games, 1.5, |e| e.full_screen = Some(true), |e| e.full_screen = Some(false)),
         (RuleId::Battery, 1.0, |e| e.on_battery = Some(true), |e| e.on_battery = None),
         (RuleId::Heat, 10.0, |e| e.throttled = Some(true), |e| e.throttled = Some(false)),

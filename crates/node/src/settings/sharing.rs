@@ -52,7 +52,7 @@ pub(super) fn read(r: &mut Reader<'_>) -> Result<(Rules, Vec<String>), BadSettin
     rules.camera_hold =
         r.read(CAMERA, "1s", "How long a program must hold a camera before that is a meeting.", parse::span)?;
     rules.microphone_hold =
-        r.read(MICROPHONE, "2s", "How long a program must record before that is a meeting.", parse::span)?;
+        r.read(MICROPHONE, "1.5s", "How long a program must record before that is a meeting.", parse::span)?;
     rules.ambient_after =
         r.read(AMBIENT, "3h", "After which a recording without a camera is no meeting any more.", parse::span)?;
     rules.resume_after = r.read(

@@ -207,3 +207,35 @@ fn the_file_of_the_data_directory_is_read() {
     assert_eq!(Settings::load(flag, []).unwrap().0.port, 1234);
     std::fs::remove_dir_all(&dir).unwrap();
 }
+
+#[test]
+fn rules_that_pause_can_be_switched_and_tuned() {
+    use capacity::{RuleId, Rules};
+
+    let (settings, _) = read(&[], &[], None).unwrap();
+    assert_eq!((settings.pauses, settings.not_meetings.len()), (Rules::default(), 0));
+    let vars = [
+        ("FLEET_PAUSE_MEETINGS", "off"),
+        ("FLEET_PAUSE_BUSY", "on"),
+        ("FLEET_PAUSE_CAMERA_AFTER", "500ms"),
+        ("FLEET_PAUSE_RESUME_AFTER", "2m"),
+        ("FLEET_PAUSE_BATTERY_BELOW", "30%"),
+        ("FLEET_PAUSE_IGNORE", "Baby Phone, recorder"),
+    ];
+    let (settings, warnings) = read(&[], &vars, None).unwrap();
+    let rules = settings.pauses;
+    assert!(!rules.is_on(RuleId::Meetings) && rules.is_on(RuleId::Busy) && rules.is_on(RuleId::Battery));
+    assert_eq!((rules.camera_hold, rules.resume_after), (Duration::from_millis(500), Duration::from_secs(120)));
+    assert_eq!(
+        (rules.battery_below, settings.not_meetings),
+        (30, vec!["Baby Phone".to_owned(), "recorder".to_owned()])
+    );
+    assert_eq!(warnings, Vec::<String>::new());
+    let shown = sharing::thresholds(&rules);
+    assert!(shown.contains(&(RuleId::Meetings, "FLEET_PAUSE_CAMERA_AFTER", "0.5s".to_owned())), "{shown:?}");
+    for (name, value) in
+        [("FLEET_PAUSE_BATTERY_BELOW", "101"), ("FLEET_PAUSE_LID", "maybe"), ("FLEET_PAUSE_CAMERA_AFTER", "soon")]
+    {
+        assert!(read(&[], &[(name, value)], None).is_err(), "{name}");
+    }
+}
