@@ -10,6 +10,7 @@ mod deeds;
 mod home;
 mod host;
 mod lan;
+mod strikes;
 mod talk;
 
 pub use capture::Capture;
@@ -17,6 +18,7 @@ pub use deeds::{open_ports, open_udp_ports};
 pub use home::Home;
 pub use host::{Host, Programs};
 pub use lan::{Lan, Space};
+pub use strikes::{COMMON, Crowd, Strike, Struck, Toll, WHISPER};
 pub use talk::{Said, Talk};
 
 use std::time::{Duration, Instant};

@@ -80,6 +80,16 @@ impl Exchange {
         }
     }
 
+    /// Reads on while `is_wanting` says so of the body so far; false if the answer ended before.
+    pub(crate) fn read_while(&mut self, is_wanting: impl Fn(&str) -> bool) -> bool {
+        while is_wanting(&String::from_utf8_lossy(&self.body)) {
+            if !matches!(self.more(), Ok(true)) {
+                return !is_wanting(&String::from_utf8_lossy(&self.body));
+            }
+        }
+        true
+    }
+
     /// The whole lines of an NDJSON body that were read so far, parsed.
     pub fn lines_so_far(&self) -> Vec<Value> {
         let body = String::from_utf8_lossy(&self.body);

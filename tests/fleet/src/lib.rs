@@ -4,6 +4,7 @@
 //! Everything started here ends with the value that stands for it.
 
 mod backdrop;
+pub mod crowd;
 #[cfg(target_os = "linux")]
 pub mod hosts;
 mod http;

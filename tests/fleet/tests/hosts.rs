@@ -11,5 +11,7 @@ mod network;
 mod pairing;
 #[path = "hosts/strangers.rs"]
 mod strangers;
+#[path = "hosts/travel.rs"]
+mod travel;
 #[path = "hosts/trouble.rs"]
 mod trouble;

@@ -89,8 +89,17 @@ impl Host {
     /// # Panics
     /// If it does not start.
     pub fn install(&mut self, models: &[String]) {
+        self.install_with(models, &[]);
+    }
+
+    /// As above, with these flags besides.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn install_with(&mut self, models: &[String], flags: &[&str]) {
+        self.ollama = None;
         let mut command = Command::new(&self.programs.fake_ollama);
-        command.args(["--port", "11434", "--models", &models.join(",")]).stdin(Stdio::null());
+        command.args(["--port", "11434", "--models", &models.join(",")]).args(flags).stdin(Stdio::null());
         command.stdout(File::create(self.dir.join("ollama.out")).expect("a temporary directory can be written to"));
         self.ollama = Some(Program(self.space.inside(|| command.spawn()).expect("fake-ollama can be started")));
         let up = within(START, || self.ask("http://127.0.0.1:11434/api/version"));
@@ -138,6 +147,24 @@ impl Host {
     /// Ends Herd as a power cut would.
     pub fn kill(&mut self) {
         self.herd = None;
+    }
+
+    /// Ends everything on it as a power cut would.
+    pub fn die(&mut self) {
+        // Both at once: neither is to see the other end.
+        for program in [&self.herd, &self.ollama].into_iter().flatten() {
+            program.signal("KILL");
+        }
+        (self.herd, self.ollama) = (None, None);
+    }
+
+    /// Posts to its inference server.
+    pub fn tell_ollama(&self, path: &str, body: &Value) -> Option<u16> {
+        let url = format!("http://127.0.0.1:11434{path}");
+        let headers = [("Content-Type", "application/json")];
+        let body = body.to_string();
+        self.space
+            .inside(|| send(&url, "POST", &headers, body.as_bytes()).ok().map(|exchange| exchange.finish().status))
     }
 
     /// Ends Herd as its owner does, and tells the exit code.

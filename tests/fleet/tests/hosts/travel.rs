@@ -1,0 +1,67 @@
+//! Apps at all doors while machines die, lose their cable or hang: what had not begun is done elsewhere, what had is ended
+//! with a word, and who had nothing to do with it notices nothing.
+
+use std::time::Duration;
+
+use fleet_tests::hosts::{Capture, Home, Programs, Strike, Struck, Toll, WHISPER};
+
+fn nothing_is_lost(toll: &Toll) {
+    assert!(toll.lost.is_empty(), "lost: {:#?}", toll.lost);
+    assert!(toll.silent.is_empty(), "cut without a word: {:#?}", toll.silent);
+    assert!(toll.cut_elsewhere.is_empty(), "cut elsewhere: {:#?}", toll.cut_elsewhere);
+}
+
+fn strikes_leader(home: &mut Home, how: Strike) -> Struck {
+    let struck = home.strike_leader(how);
+    assert!(struck.running > 0, "the leader works too: {struck:?}");
+    nothing_is_lost(&struck.others);
+    struck
+}
+
+#[test]
+fn fifty_streams_and_the_leaders_machine_dies() {
+    let Some(mut home) = Home::five(&Programs::built()) else { return };
+    let capture = Capture::start(home.lan.switch());
+    strikes_leader(&mut home, Strike::Kill);
+    let packets = capture.end();
+    assert!(packets.len() > 1000, "requests travel: {}", packets.len());
+    let words = WHISPER.as_bytes();
+    let is_heard = |packet: &Vec<u8>| packet.windows(words.len()).any(|part| part == words);
+    assert!(!packets.iter().any(is_heard), "a prompt crossed the network in clear");
+}
+
+#[test]
+fn fifty_streams_and_the_leaders_cable_is_pulled() {
+    let Some(mut home) = Home::five(&Programs::built()) else { return };
+    let struck = strikes_leader(&mut home, Strike::Pull);
+    nothing_is_lost(&struck.own);
+    // Cut off from everybody it goes on with its own.
+    for alone in [&struck.alone, &struck.alone_in_common] {
+        nothing_is_lost(alone);
+    }
+    assert_eq!(struck.alone.errors(), 0, "{}", struck.alone);
+    assert!(struck.alone.quantile(1.0) < Duration::from_secs(1), "{}", struck.alone);
+}
+
+/// One of three machines begins to hang under thirty requests a second.
+fn hangs(how: Strike) -> Option<Toll> {
+    let mut home = Home::quick(&Programs::built())?;
+    let (_, before, after) = home.hang(how);
+    nothing_is_lost(&before);
+    nothing_is_lost(&after);
+    assert_eq!(before.errors(), 0, "{before}");
+    assert!(after.quantile(0.99) <= Duration::from_secs(2), "{after}");
+    Some(after)
+}
+
+#[test]
+fn an_inference_server_that_never_answers_costs_no_app_anything() {
+    let Some(after) = hangs(Strike::Silent) else { return };
+    assert_eq!(after.errors(), 0, "{after}");
+}
+
+#[test]
+fn a_machine_that_is_stopped_costs_no_app_anything_but_what_it_was_saying() {
+    let Some(after) = hangs(Strike::Stop) else { return };
+    assert_eq!(after.errors(), after.cut, "{after}");
+}
