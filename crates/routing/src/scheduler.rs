@@ -34,10 +34,13 @@ pub use views::{FleetView, LaneView, Stranded};
 use want::{Facts, Want};
 pub use words::*;
 
-/// In one round so many may be passed over because they wait for something better than what is free.
-const PASSED: usize = 32;
+/// In one round so many may be passed over because they wait for something better than what is free. The next one is
+/// asked as if it were the last of all: is that still better if all others wait for it too?
+const PASSED: usize = 8;
 /// Requests with tickets; beyond that nothing more is placed until some have ended.
 const MOST_TICKETS: usize = 1 << 16;
+/// After so long a ticket for a lane that works on nothing of ours is as good as ended.
+const LOST: Duration = Duration::from_secs(600);
 /// Doors whose distance is remembered.
 const MOST_DOORS: usize = 1024;
 /// Whoever has waited so long or was tried comes back rather than anew: the bound of the queue is doubled for those.
@@ -143,6 +146,9 @@ impl Scheduler {
             FleetInput::Work(node, work) => {
                 self.looks |= work.lanes.iter().any(|lane| lane.rests.is_some());
                 self.board.works(node, &work, self.me, now);
+                if self.tickets.len() >= MOST_TICKETS / 2 {
+                    self.forget_lost(now);
+                }
             }
             FleetInput::Speeds(node, speeds) => self.board.speeds(node, speeds),
             FleetInput::Arrive(id, ask) => return self.arrive(id, &ask, now),
@@ -264,6 +270,16 @@ impl Scheduler {
         waiting.into_iter().for_each(|id| _ = self.queue.remove(id));
         let placed: Vec<AskId> = self.tickets.keys().copied().filter(&meant).collect();
         placed.into_iter().for_each(|id| _ = self.drop_ticket(id, now));
+    }
+
+    /// Forgets tickets whose ends were never told, going by what nodes say.
+    fn forget_lost(&mut self, now: Moment) {
+        let is_lost = |ticket: &Ticket| {
+            let lane = self.board.lane(ticket.lane).filter(|lane| lane.serial == ticket.lane_serial);
+            now.since(ticket.sent) > LOST && lane.is_none_or(|lane| !lane.is_told_of_mine())
+        };
+        let lost: Vec<AskId> = self.tickets.iter().filter(|(_, it)| is_lost(it)).map(|(id, _)| *id).collect();
+        lost.into_iter().for_each(|id| _ = self.drop_ticket(id, now));
     }
 
     /// Forgets a ticket that says nothing about where it went. Answers the names of the model whose slot is free.
@@ -423,6 +439,7 @@ impl Scheduler {
         let mut passed: BTreeSet<AskId> = BTreeSet::new();
         let mut reserved = Reserved::default();
         let mut owner_first = true;
+        let mut is_last = false;
         loop {
             let chooser = self.chooser(again, now);
             let rank = |want: &Want| {
@@ -446,6 +463,7 @@ impl Scheduler {
                     }
                     let Some((id, request)) = self.queue.take(next) else { return };
                     self.issue(&Asked { id, want: &want, facts: &facts, enqueued: request.enqueued }, *pick, now);
+                    continue;
                 }
                 Decision::Wait { lane, .. } => {
                     reserved.add(lane);
@@ -454,7 +472,12 @@ impl Scheduler {
                 Decision::Nobody => _ = passed.insert(next.key),
             }
             if passed.len() >= PASSED {
-                return;
+                if std::mem::replace(&mut is_last, true) {
+                    return;
+                }
+                let lanes = self.board.holders(&want.models).next().map_or(&[][..], |(_, lanes, _)| lanes);
+                let others = want.models.first().map_or(0, |model| self.queue.waiting_under(model));
+                reserved.spread(others.saturating_sub(passed.len() + 1), lanes, &self.board);
             }
         }
     }

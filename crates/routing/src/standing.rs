@@ -207,11 +207,12 @@ impl Fleet {
     pub(crate) fn candidate(&self, choice: &Choice, want: &Want, model: usize) -> Candidate {
         let (backend, lane) = (self.backend(choice.place), self.lane(choice.place));
         let api = want.api;
-        let listed = want.models.get(model).and_then(|name| backend.state.model(name));
         let facts = points::Facts {
             heat: if lane.is_loaded() { Heat::Loaded } else { Heat::OnDisk },
             model: lane.model().as_str(),
-            bytes: Some(lane.bytes()).filter(|&bytes| bytes > 0).or(listed.and_then(|model| model.size)),
+            bytes: Some(lane.bytes())
+                .filter(|&bytes| bytes > 0)
+                .or_else(|| backend.state.model(want.models.get(model)?)?.size),
             memory: backend.loads.as_ref().and_then(|loads| loads.room.bytes).map(|(free, total)| (total, free)),
             depth: lane.working,
             usual: lane.turn.answers.get(),

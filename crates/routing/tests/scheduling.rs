@@ -222,6 +222,22 @@ fn the_fastest_is_chosen_and_waited_for_if_that_is_sooner() {
 }
 
 #[test]
+fn a_slow_node_is_used_when_many_wait_for_fast_ones() {
+    let nodes = (1..4).map(|n| node(n, vec![told("a", 1, &["m*"])])).collect();
+    let mut desk = Desk::new(nodes);
+    for (n, ms) in [(1, 1000), (2, 1000), (3, 9000)] {
+        desk.speeds(n, vec![speed("a", "m", ms)]);
+    }
+    let mut slow_at = None;
+    for waiting in 0..40 {
+        if desk.place(4, desk.ask(&["m"])).ends_with(">3/a") {
+            slow_at = slow_at.or(Some(waiting));
+        }
+    }
+    assert!(slow_at.is_some_and(|waiting| (12..24).contains(&waiting)), "{slow_at:?}");
+}
+
+#[test]
 fn hot_before_cold_unless_the_wait_is_longer_than_the_load() {
     let mut desk = Desk::new(vec![node(1, vec![told("a", 1, &["m"])]), node(2, vec![told("b", 1, &["m*"])])]);
     desk.speeds(2, vec![speed("b", "m", 2000)]);

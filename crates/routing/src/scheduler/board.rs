@@ -52,7 +52,8 @@ pub(super) struct Node {
     pub(super) shares: bool,
     /// As learnt, or assumed.
     pub(super) rtt: Duration,
-    pub(super) has_report: bool,
+    /// When it last said what it works on.
+    pub(super) reported: Option<Moment>,
     lanes: Vec<usize>,
     /// Lanes of which the last report said something.
     told: Vec<usize>,
@@ -137,7 +138,7 @@ impl Board {
             node.shares = report.shares;
             let was_gone = node.gone.take().is_some();
             if was_gone {
-                node.has_report = false;
+                node.reported = None;
             }
             if !is_same || was_gone {
                 node.report = report;
@@ -178,7 +179,7 @@ impl Board {
             gone: None,
             shares: report.shares,
             rtt: UNKNOWN_RTT,
-            has_report: false,
+            reported: None,
             lanes: Vec::new(),
             told: Vec::new(),
             others: 0,
@@ -406,7 +407,7 @@ impl Board {
     pub(super) fn works(&mut self, id: NodeId, work: &NodeWork, me: NodeId, now: Moment) {
         let Some(&at) = self.by_id.get(&id) else { return };
         let Some(node) = self.node_mut(at) else { return };
-        node.has_report = true;
+        node.reported = Some(now);
         node.rtt = if work.rtt.is_zero() { UNKNOWN_RTT } else { work.rtt };
         let mut silent = std::mem::take(&mut node.told);
         let mut told = Vec::with_capacity(work.lanes.len());

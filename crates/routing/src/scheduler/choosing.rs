@@ -26,6 +26,8 @@ const TIE_MS: f64 = 1.0;
 /// A conversation stays where it is unless it is better elsewhere by this share, or by so many milliseconds.
 const STAYS: f64 = 0.2;
 const STAYS_MS: f64 = 250.0;
+/// Where nobody knows how long requests take.
+const USUAL_SERVICE: Duration = Duration::from_secs(5);
 /// Candidates that are told of a decision.
 const TOLD: usize = 16;
 
@@ -68,6 +70,24 @@ impl Reserved {
         match self.0.iter_mut().find(|(at, _)| *at == lane) {
             Some((_, requests)) => *requests += 1,
             None => self.0.push((lane, 1)),
+        }
+    }
+
+    /// So many more wait for any of `lanes`: each gets its share, going by how fast it is.
+    pub(super) fn spread(&mut self, requests: usize, lanes: &[usize], board: &Board) {
+        let rate = |at: &usize| {
+            let lane = board.lane(*at)?;
+            let service = lane.service().unwrap_or(USUAL_SERVICE).as_secs_f64().max(0.001);
+            Some((*at, f64::from(lane.slots()) / service)).filter(|_| lane.is_hot())
+        };
+        let rates: Vec<(usize, f64)> = lanes.iter().filter_map(rate).collect();
+        let all: f64 = rates.iter().map(|(_, rate)| rate).sum();
+        for (at, rate) in rates {
+            let share = (requests as f64 * rate / all).round() as u32;
+            match self.0.iter_mut().find(|(known, _)| *known == at) {
+                Some((_, reserved)) => *reserved = reserved.saturating_add(share),
+                None => self.0.push((at, share)),
+            }
         }
     }
 
@@ -182,7 +202,7 @@ impl<'a> Chooser<'a> {
                     best = Some(rank);
                     continue;
                 }
-                let in_flight = lane.in_flight(node.has_report, self.now);
+                let in_flight = lane.in_flight(node.reported);
                 let is_free = match self.open(lane, in_flight, self.credit(lane, node, door_rtt)) {
                     Ok(Open::Sound { is_free } | Open::Trial { is_free, .. }) => is_free,
                     Err(_) => false,
@@ -229,7 +249,7 @@ impl<'a> Chooser<'a> {
     fn choice(&self, want: &Want, model: usize, at: usize, scene: &Scene, reserved: &Reserved) -> Option<Choice<'a>> {
         let (lane, node) = self.find(at)?;
         let is_short = fit(want, &want.models[model], lane, node).ok()?;
-        let in_flight = lane.in_flight(node.has_report, self.now);
+        let in_flight = lane.in_flight(node.reported);
         let credit = self.credit(lane, node, scene.facts.rtt);
         let (is_free, is_trial) = if !want.api.needs_slot() {
             (true, false)

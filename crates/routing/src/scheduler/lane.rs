@@ -12,8 +12,8 @@ use crate::lane::InMemory;
 use crate::loads::Mean;
 use crate::patience::Seen;
 
-/// What was sent so recently may not be in any report yet.
-const YOUNG: Duration = Duration::from_secs(10);
+/// What was sent no longer than this before a report may have come to the node after it.
+const ON_ITS_WAY: Duration = Duration::from_secs(2);
 /// What ended so recently may still be in a report.
 const JUST_ENDED: Duration = Duration::from_secs(2);
 /// Ends that are remembered for that.
@@ -198,15 +198,16 @@ impl Lane {
         self.rests_until = told.rests.map(|rest| now + rest);
     }
 
-    /// Requests that are there, or on their way. `has_report`: the node has ever said what goes on there.
-    pub(super) fn in_flight(&self, has_report: bool, now: Moment) -> u32 {
+    /// Requests that are there, or on their way. `reported`: when the node last said what goes on there.
+    pub(super) fn in_flight(&self, reported: Option<Moment>) -> u32 {
         let own = number(self.tickets.len());
-        // Of what was sent long ago only that is there which the node says is there.
-        let mine = if !has_report || own <= self.told_mine {
-            own
-        } else {
-            let young = self.tickets.iter().rev().take_while(|(sent, _)| now.since(*sent) < YOUNG).count();
-            own.min(self.told_mine.saturating_add(number(young)))
+        // Of what was sent well before that only what the node said is there.
+        let mine = match reported.filter(|_| own > self.told_mine) {
+            Some(reported) => {
+                let later = self.tickets.iter().rev().take_while(|(sent, _)| reported.since(*sent) < ON_ITS_WAY);
+                own.min(self.told_mine.saturating_add(number(later.count())))
+            }
+            None => own,
         };
         self.others.saturating_add(mine).saturating_add(self.orphans)
     }
@@ -310,6 +311,11 @@ impl Lane {
     /// How long a request holds its slot; what the node says counts more than what is seen from here.
     pub(super) fn service(&self) -> Option<Duration> {
         self.speed.as_ref().and_then(|speed| speed.service).or(self.service.get())
+    }
+
+    /// Whether the node said last that it works on requests that were sent from here.
+    pub(super) fn is_told_of_mine(&self) -> bool {
+        self.told_mine > 0
     }
 
     /// Whether how long requests take is only known from here.

@@ -100,7 +100,7 @@ impl Scene<'_> {
         if let Some(until) = lane.loads_until {
             return ms(until.since(self.now));
         }
-        let busy = node.load().saturating_sub(lane.in_flight(node.has_report, self.now));
+        let busy = node.load().saturating_sub(lane.in_flight(node.reported));
         let disturbance = (f64::from(busy) * DISTURBANCE_MS).min(MOST_DISTURBANCE_MS);
         ms(likely_load(lane)) + disturbance
     }

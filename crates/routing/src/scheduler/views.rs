@@ -143,7 +143,7 @@ impl Scheduler {
         let mut lanes = Vec::new();
         for node in self.board.nodes() {
             for (at, lane) in self.board.lanes_of(node) {
-                let in_flight = lane.in_flight(node.has_report, now);
+                let in_flight = lane.in_flight(node.reported);
                 let waits = waiting.get(&at);
                 if (in_flight == 0 && waits.is_none()) || (node.gone.is_some() && waits.is_none()) {
                     continue;
