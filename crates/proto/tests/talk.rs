@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use proptest::prelude::*;
 use proto::NodeId;
 use proto::wire::{
-    Address, Addresses, Catalog, Entry, Envelope, InMemory, MAX_BACKENDS, MAX_CATALOG, MAX_MESSAGE, MAX_PAYLOAD,
+    self, Address, Addresses, Catalog, Entry, Envelope, InMemory, MAX_BACKENDS, MAX_CATALOG, MAX_MESSAGE, MAX_PAYLOAD,
     MAX_STATEMENTS, Machine, MachineGpu, Message, NotAMessage, Place, Pulse, Roster, Server, Share, Shelf, Summary,
 };
 
@@ -54,7 +54,12 @@ fn summary() -> Summary {
     Summary {
         name: "mac-studio".to_owned(),
         version: "0.1.0".to_owned(),
-        share: Share { state: "on".to_owned(), reason: "Serving 4 models.".to_owned(), ends_in_s: Some(60), code: None },
+        share: Share {
+            state: "on".to_owned(),
+            reason: "Serving 4 models.".to_owned(),
+            ends_in_s: Some(60),
+            code: None,
+        },
         backends: vec![server(), Server { version: None, slots: None, ..server() }],
         machine: Some(machine),
         catalog: [0xab; 16],
@@ -84,7 +89,10 @@ fn catalog() -> Catalog {
             kind: "ollama".to_owned(),
             version: Some("0.33.0".to_owned()),
             models,
-            ..Shelf::default()
+            serves: vec!["/api/chat".to_owned()],
+            slots: Some(4),
+            most_loaded: Some(2),
+            any_name: true,
         }],
     }
 }
@@ -101,6 +109,107 @@ fn addresses() -> Addresses {
     Addresses { members: vec![place(1), place(2)] }
 }
 
+fn ask() -> wire::Ask {
+    wire::Ask {
+        id: 7,
+        api: "/api/chat".to_owned(),
+        models: vec![wire::Name("llama3.2:3b".to_owned()), wire::Name("gemma3".to_owned())],
+        text_bytes: 40_000,
+        images: 1,
+        max_tokens: Some(512),
+        context_wanted: Some(8192),
+        cuts: true,
+        streams: true,
+        app: "an app".to_owned(),
+        session: Some(u64::MAX),
+        tags: vec![wire::Name("project:x".to_owned())],
+        zone: 1,
+        priority: 1,
+        age_ms: 1500,
+        excluded: vec![
+            wire::Excluded { node: NodeId::new([3; 32]), backend: None },
+            wire::Excluded { node: NodeId::new([4; 32]), backend: Some(wire::Name("ollama".to_owned())) },
+        ],
+        only: Some(NodeId::new([5; 32])),
+        now_only: true,
+        rtt_us: 900,
+        client_key: "phone".to_owned(),
+        tools: true,
+    }
+}
+
+fn ticket() -> wire::Ticket {
+    let scored = wire::Scored {
+        node: "den".to_owned(),
+        backend: "ollama".to_owned(),
+        in_flight: 1,
+        slots: 2,
+        loaded: true,
+        points: vec![50.0, 20.0, -6.0, 0.0, 15.0, 10.0, 7.5],
+        predicted_ms: vec![0.0, 120.5, 80.0, 2500.0, 0.25],
+    };
+    wire::Ticket {
+        id: 7,
+        node: NodeId::new([4; 32]),
+        backend: "ollama".to_owned(),
+        model: 1,
+        ahead: 2,
+        patience_ms: Some(2000),
+        scored: vec![scored],
+    }
+}
+
+fn work() -> wire::Work {
+    let lane = wire::LaneWork {
+        backend: "ollama".to_owned(),
+        model: "gemma3".to_owned(),
+        issued: vec![wire::Issued { by: NodeId::new([4; 32]), requests: 3 }],
+        slots: 2,
+        waiting: 1,
+        loading_ms: Some(4000),
+        rests_ms: Some(250),
+    };
+    wire::Work { number: 9, shares: true, lanes: vec![lane, wire::LaneWork::default()], rtt_us: 700 }
+}
+
+fn speeds() -> wire::Speeds {
+    let lane = wire::LaneSpeed {
+        backend: "ollama".to_owned(),
+        model: "gemma3".to_owned(),
+        load_ms: Some(4000),
+        prefill_mtps: Some(800_000),
+        decode_mtps: Some(41_500),
+        service_us: Some(2_345_678),
+        first_ms: Some(310),
+        most_context: Some(131_072),
+    };
+    wire::Speeds { lanes: vec![lane, wire::LaneSpeed::default()] }
+}
+
+/// What is said about requests.
+fn about_requests() -> Vec<(&'static str, Envelope)> {
+    let waiting = |eta_ms| wire::Waiting { id: 7, position: 3, eta_ms };
+    let refused = wire::Refused {
+        id: 7,
+        status: 503,
+        words: "all are busy".to_owned(),
+        retry_after_s: Some(4),
+        code: "queue-full".to_owned(),
+    };
+    vec![
+        ("ask", Envelope::Ask(ask())),
+        ("ask-of-nothing", Envelope::Ask(wire::Ask::default())),
+        ("ticket", Envelope::Ticket(ticket())),
+        ("refused", Envelope::Refused(refused)),
+        ("beat", Envelope::Beat(wire::Beat { waiting: vec![waiting(Some(900)), waiting(None)], total: 2 })),
+        ("withdrawn", Envelope::Withdrawn(wire::Withdrawn { ids: vec![7, 8] })),
+        ("ended", Envelope::Ended(wire::Ended { id: 7, ending: 0, first_ms: Some(310), took_ms: 2800 })),
+        ("work", Envelope::Work(work())),
+        ("work-of-nothing", Envelope::Work(wire::Work::default())),
+        ("speeds", Envelope::Speeds(speeds())),
+    ]
+}
+
 /// Reads bytes and writes what it understood of them again.
 type Again = fn(&[u8]) -> Option<Vec<u8>>;
 
@@ -111,7 +220,9 @@ fn samples() -> Vec<(&'static str, Vec<u8>, Again)> {
     let mut coded = summary();
     coded.share.code = Some("sharing".to_owned());
     let catalog_again = |bytes: &[u8]| Catalog::decode(bytes).ok().map(|catalog| catalog.encode().0);
-    vec![
+    let mut samples: Vec<(&'static str, Vec<u8>, Again)> =
+        about_requests().into_iter().map(|(name, sample)| (name, sample.encode(), envelope as Again)).collect();
+    samples.extend([
         ("roster", Envelope::Roster(roster()).encode(), envelope),
         ("roster-digest", Envelope::Roster(Roster { digest: [7; 16], ..Roster::default() }).encode(), envelope),
         ("addresses", Envelope::Addresses(addresses()).encode(), envelope),
@@ -120,7 +231,8 @@ fn samples() -> Vec<(&'static str, Vec<u8>, Again)> {
         ("summary-of-nothing", Summary::default().encode(), summary_again),
         ("catalog", catalog().encode().0, catalog_again),
         ("catalog-of-nothing", Catalog::default().encode().0, catalog_again),
-    ]
+    ] as [(&'static str, Vec<u8>, Again); 8]);
+    samples
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -149,9 +261,20 @@ fn bytes_are_those_of_every_version() {
 }
 
 #[test]
+fn what_earlier_versions_wrote_is_read() {
+    let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/catalog-early.hex");
+    let early = Catalog::decode(&unhex(&std::fs::read_to_string(file).unwrap())).unwrap();
+    let shelf = &early.backends[0];
+    assert_eq!((shelf.models.len(), shelf.serves.len(), shelf.slots, shelf.any_name), (2, 0, None, false));
+}
+
+#[test]
 fn what_was_written_is_read() {
     assert_eq!(Envelope::decode(&Envelope::Roster(roster()).encode()), Ok(Envelope::Roster(roster())));
     assert_eq!(Envelope::decode(&Envelope::Addresses(addresses()).encode()), Ok(Envelope::Addresses(addresses())));
+    for (name, sample) in about_requests() {
+        assert_eq!(Envelope::decode(&sample.encode()), Ok(sample), "{name}");
+    }
     assert_eq!(Summary::decode(&summary().encode()), Ok(summary()));
     assert_eq!(Catalog::decode(&catalog().encode().0), Ok(catalog()));
     // One connection carries both languages, and each knows the other's kinds as unknown.
@@ -189,6 +312,9 @@ fn what_holds_too_much_is_refused() {
         (Envelope::Roster(many), "more than 512"),
         (Envelope::Addresses(long), "65 bytes"),
         (Envelope::Addresses(broad), "more than 8"),
+        (Envelope::Ask(wire::Ask { models: vec![wire::Name(String::new()); 33], ..ask() }), "more than 32"),
+        (Envelope::Ask(wire::Ask { app: "x".repeat(65), ..ask() }), "65 bytes"),
+        (Envelope::Withdrawn(wire::Withdrawn { ids: vec![1; 513] }), "more than 512"),
     ] {
         let error = Envelope::decode(&envelope.encode()).unwrap_err().to_string();
         assert!(error.contains(words), "{error}");
