@@ -134,7 +134,7 @@ impl Scheduler {
     pub fn handle(&mut self, input: FleetInput, now: Moment) {
         match input {
             FleetInput::Nodes(reports) => {
-                self.board.replace(reports, now);
+                self.board.replace(reports, self.me, now);
                 self.looks = true;
             }
             FleetInput::Shares(node, shares) => {
@@ -145,7 +145,7 @@ impl Scheduler {
             }
             FleetInput::Work(node, work) => {
                 self.looks |= work.lanes.iter().any(|lane| lane.rests.is_some());
-                self.board.works(node, &work, self.me, now);
+                self.board.works(node, work, self.me, now);
                 if self.tickets.len() >= MOST_TICKETS / 2 {
                     self.forget_lost(now);
                 }

@@ -47,6 +47,22 @@ fn what_others_placed_counts_and_what_it_placed_itself_counts_once() {
 }
 
 #[test]
+fn what_nodes_said_before_their_models_were_known_counts() {
+    let mut desk = Desk::new(vec![]);
+    desk.work(1, vec![lane_work("a", "m", 1, &[(9, 1)])]);
+    desk.speeds(2, vec![speed("b", "m", 50_000)]);
+    desk.nodes(pair());
+    desk.speeds(1, vec![speed("a", "m", 1000)]);
+    assert_eq!(desk.place(1, desk.ask(&["m"])), "waits", "for the fast one, which works for another");
+    // It was away: what it said before is old.
+    desk.nodes(pair().split_off(1));
+    desk.pass(Duration::from_secs(1));
+    desk.nodes(pair());
+    assert_eq!(desk.news(), ["1>2/b"], "while it was away");
+    assert_eq!(desk.place(1, desk.ask(&["m"])), "2>1/a");
+}
+
+#[test]
 fn what_it_has_forgotten_still_runs() {
     let mut desk = Desk::new(pair());
     desk.arrive(2, desk.ask(&["m"]));

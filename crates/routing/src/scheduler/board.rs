@@ -12,6 +12,8 @@ use super::words::{AskId, LaneSpeed, LaneWork, NodeReport, NodeWork};
 
 /// Nodes that went away and are remembered with their models; of more, the longest gone are forgotten.
 const GONE: usize = 64;
+/// Nodes of which it is kept what they said last, known ones and others.
+const HEARD: usize = 512;
 /// Assumed where nobody has learnt it.
 const UNKNOWN_RTT: Duration = Duration::from_millis(1);
 
@@ -26,6 +28,14 @@ pub(super) struct Board {
     /// Lanes of servers that take their one model for whatever they are asked for.
     any_name: Vec<usize>,
     serial: u64,
+    heard: BTreeMap<NodeId, Heard>,
+}
+
+/// What a node said last: its models may become known only afterwards.
+#[derive(Debug, Default)]
+struct Heard {
+    work: Option<(NodeWork, Moment)>,
+    speeds: Vec<LaneSpeed>,
 }
 
 /// The lanes that have one model, sorted by node, backend and first name.
@@ -127,7 +137,8 @@ impl Board {
     }
 
     /// Replaces the nodes that are within reach; those that are missing are gone, yet remembered.
-    pub(super) fn replace(&mut self, reports: Vec<Arc<NodeReport>>, now: Moment) {
+    pub(super) fn replace(&mut self, reports: Vec<Arc<NodeReport>>, me: NodeId, now: Moment) {
+        let mut anew: Vec<NodeId> = Vec::new();
         let mut is_missing: BTreeMap<NodeId, usize> = self.by_id.clone();
         let mut index_is_old = false;
         for report in reports {
@@ -136,11 +147,9 @@ impl Board {
             let Some(node) = self.node_mut(at) else { continue };
             let is_same = Arc::ptr_eq(&node.report, &report) && known.is_some();
             node.shares = report.shares;
-            let was_gone = node.gone.take().is_some();
-            if was_gone {
-                node.reported = None;
-            }
+            let was_gone = node.gone.is_some();
             if !is_same || was_gone {
+                anew.push(report.id);
                 node.report = report;
                 index_is_old |= self.tell(at, now);
             }
@@ -156,11 +165,39 @@ impl Board {
         index_is_old |= self.forget_gone();
         if index_is_old {
             self.index();
+            self.hear_again(&anew, me);
         }
+    }
+
+    /// Takes in again what these nodes said last, for models that are known only now.
+    fn hear_again(&mut self, nodes: &[NodeId], me: NodeId) {
+        for id in nodes {
+            let Some(heard) = self.heard.remove(id) else { continue };
+            if let Some((work, at)) = heard.work {
+                self.works(*id, work, me, at);
+            }
+            self.speeds(*id, heard.speeds);
+        }
+    }
+
+    fn heard(&mut self, id: NodeId) -> &mut Heard {
+        if self.heard.len() >= HEARD && !self.heard.contains_key(&id) {
+            self.heard.retain(|id, _| self.by_id.contains_key(id));
+            if self.heard.len() >= HEARD {
+                self.heard.clear();
+            }
+        }
+        self.heard.entry(id).or_default()
     }
 
     /// It was away: what was known of its work is old, and what failed before is forgiven.
     fn revive(&mut self, at: usize, now: Moment) {
+        let Some(node) = self.node_mut(at) else { return };
+        let (id, since) = (node.report.id, node.gone.take());
+        node.reported = None;
+        if let Some(heard) = self.heard.get_mut(&id) {
+            heard.work = heard.work.take().filter(|(_, at)| since.is_some_and(|since| *at > since));
+        }
         let Some(node) = self.node_mut(at) else { return };
         node.told.clear();
         node.others = 0;
@@ -404,7 +441,12 @@ impl Board {
     }
 
     /// Takes in what node `id` works on; `me` is who asks.
-    pub(super) fn works(&mut self, id: NodeId, work: &NodeWork, me: NodeId, now: Moment) {
+    pub(super) fn works(&mut self, id: NodeId, work: NodeWork, me: NodeId, now: Moment) {
+        self.take_work(id, &work, me, now);
+        self.heard(id).work = Some((work, now));
+    }
+
+    fn take_work(&mut self, id: NodeId, work: &NodeWork, me: NodeId, now: Moment) {
         let Some(&at) = self.by_id.get(&id) else { return };
         let Some(node) = self.node_mut(at) else { return };
         node.reported = Some(now);
@@ -443,6 +485,11 @@ impl Board {
 
     /// Takes in how fast the models of node `id` have been.
     pub(super) fn speeds(&mut self, id: NodeId, speeds: Vec<LaneSpeed>) {
+        self.take_speeds(id, &speeds);
+        self.heard(id).speeds = speeds;
+    }
+
+    fn take_speeds(&mut self, id: NodeId, speeds: &[LaneSpeed]) {
         let Some(&at) = self.by_id.get(&id) else { return };
         for speed in speeds {
             let model = speed.model.clone();
@@ -450,7 +497,7 @@ impl Board {
             let is_it = |lane: &Lane| lane.node == at && lane.backend.id == speed.backend;
             let found = shelf.lanes.iter().copied().find(|&lane_at| self.lane(lane_at).is_some_and(is_it));
             let Some(lane) = found.and_then(|lane_at| self.lane_mut(lane_at)) else { continue };
-            lane.speed = Some(speed);
+            lane.speed = Some(speed.clone());
             let names = lane.names.clone();
             names.iter().for_each(|name| self.find_usual(name));
         }
