@@ -17,12 +17,12 @@ export function Meter(props: { label: string; percent: number | undefined; text?
       </span>
       <div
         class="meter-track"
-        role="meter"
-        aria-label={props.label}
-        aria-valuemin={0}
-        aria-valuemax={100}
+        role={known() ? "meter" : undefined}
+        aria-label={known() ? props.label : undefined}
+        aria-valuemin={known() ? 0 : undefined}
+        aria-valuemax={known() ? 100 : undefined}
         aria-valuenow={known() ? rounded() : undefined}
-        aria-valuetext={known() ? (props.text ?? `${rounded()} %`) : words.machine.unknown}
+        aria-valuetext={known() ? (props.text ?? `${rounded()} %`) : undefined}
       >
         <span class="meter-fill" data-tone={props.tone ?? fullness(props.percent ?? 0)} style={{ transform: `scaleX(${(props.percent ?? 0) / 100})` }} />
       </div>

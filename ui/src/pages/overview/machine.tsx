@@ -1,6 +1,7 @@
 // One machine: how it is, how full it is, which models it has ready, and what they do at this moment.
 
 import { For, Show } from "solid-js";
+import { sentence } from "../../client/http";
 import * as format from "../../format";
 import { stateOf, toneOf } from "../../health";
 import { Badge, Pill } from "../../parts/basics";
@@ -97,12 +98,13 @@ function LaneRow(props: { lane: Lane; node: Node }) {
 
 /** Why the machine is in its state, in its own words where it gave some. */
 function reason(node: Node): string {
-  if (node.trouble) return node.trouble;
+  const trouble = node.trouble ? sentence(node.trouble) : undefined;
   if (!node.self && node.presence !== "here") {
-    if (node.presence === "gone" && node.silent_for_s === undefined) return text.never;
-    if (node.silent_for_s !== undefined) return `${words.presence[node.presence as "gone"] ?? ""} · ${text.silent(format.about(node.silent_for_s))}`;
-    return words.presence[node.presence as "gone"] ?? node.presence;
+    const presence = words.presence[node.presence as "gone"] ?? node.presence;
+    const heard = node.silent_for_s === undefined ? (node.presence === "gone" ? text.never : presence) : text.silent(format.about(node.silent_for_s));
+    return [node.presence === "gone" ? heard : sentence(presence), trouble].filter(Boolean).map((said) => sentence(said ?? "")).join(" ");
   }
+  if (trouble) return trouble;
   return node.share?.reason ?? text.noServers;
 }
 
