@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use arc_swap::ArcSwap;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -63,18 +64,24 @@ pub struct Entry {
     entrance: Entrance,
     listener: std::net::TcpListener,
     /// Whom it is for; empty: for whoever gets there.
-    networks: Vec<Network>,
+    networks: ArcSwap<Vec<Network>>,
 }
 
 impl Entry {
     /// Clients that call at `listener`, which does not block, come in by `entrance`; those whose address is in none of
     /// `networks` are hung up on (none: all may).
     pub fn new(entrance: Entrance, listener: std::net::TcpListener, networks: Vec<Network>) -> Arc<Entry> {
-        Arc::new(Entry { entrance, listener, networks })
+        Arc::new(Entry { entrance, listener, networks: ArcSwap::from_pointee(networks) })
+    }
+
+    /// From now on it is for clients of these networks (none: for all). Who is in stays.
+    pub fn is_now_for(&self, networks: Vec<Network>) {
+        self.networks.store(Arc::new(networks));
     }
 
     fn is_for(&self, peer: IpAddr) -> bool {
-        self.networks.is_empty() || self.networks.iter().any(|network| network.has(peer))
+        let networks = self.networks.load();
+        networks.is_empty() || networks.iter().any(|network| network.has(peer))
     }
 }
 

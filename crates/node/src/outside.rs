@@ -23,6 +23,10 @@ use crate::settings::Settings;
 /// How often the machine's addresses are looked at: networks come and go without a word.
 const LOOK: Duration = Duration::from_secs(5);
 
+/// After which what could not be opened is tried again at first, twice as long each time: an address that was just closed
+/// takes a moment to be free.
+const SOON: Duration = Duration::from_millis(100);
+
 /// What is open now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Outside {
@@ -92,22 +96,26 @@ impl Ways {
 
     /// Runs until `stop`; then all is closed.
     pub(crate) async fn keep(mut self, stop: CancellationToken) {
+        let mut rest = SOON;
         loop {
             let ruling = self.ruling.borrow_and_update().clone();
-            self.adjust(&ruling);
+            rest = if self.adjust(&ruling) { LOOK } else { rest.min(LOOK) };
             tokio::select! {
                 () = stop.cancelled() => break,
                 changed = self.ruling.changed() => if changed.is_err() {
                     stop.cancelled().await;
                     break;
+                } else {
+                    rest = SOON;
                 },
-                () = tokio::time::sleep(LOOK), if self.wishes.anything(&ruling) => {}
+                () = tokio::time::sleep(rest), if self.wishes.anything(&ruling) => rest *= 2,
             }
         }
         self.door.enter_by(Vec::new());
     }
 
-    fn adjust(&mut self, ruling: &Ruling) {
+    /// Opens and closes what is to be; tells whether all is as it should be.
+    fn adjust(&mut self, ruling: &Ruling) -> bool {
         let keys: Vec<gateway::Key> = ruling.keys.iter().map(|known| known.key.clone()).collect();
         self.door.keys_changed(&keys);
         let wanted = match self.wishes.anything(ruling) {
@@ -115,35 +123,46 @@ impl Ways {
             false => Vec::new(),
         };
         let mut outside = Outside::default();
-        let before = std::mem::take(&mut self.open);
-        let had: Vec<Way> = before.iter().map(|(way, _)| way.clone()).collect();
+        let before = self.open.len();
         // What is closed is closed first: the same address may be opened for others.
-        let (mut open, closed): (Vec<_>, Vec<_>) = before.into_iter().partition(|(way, _)| wanted.contains(way));
-        if !closed.is_empty() {
-            self.door.enter_by(open.iter().map(|(_, entry)| entry.clone()).collect());
+        self.open.retain(|(way, _)| wanted.iter().any(|wanted| wanted.is_at(way)));
+        if self.open.len() != before {
+            self.tell_door();
         }
+        let before = self.open.len();
         for way in wanted {
-            if open.iter().any(|(known, _)| *known == way) {
+            if let Some((known, entry)) = self.open.iter_mut().find(|(known, _)| known.is_at(&way)) {
+                if known.networks != way.networks {
+                    entry.is_now_for(way.networks.clone());
+                }
+                *known = way;
                 continue;
             }
             let address = SocketAddr::new(way.ip, self.port);
             match bind::listen(address) {
-                Ok(listener) => open.push((way.clone(), Entry::new(way.entrance, listener, way.networks))),
+                Ok(listener) => {
+                    let entry = Entry::new(way.entrance, listener, way.networks.clone());
+                    self.open.push((way, entry));
+                }
                 Err(error) => outside.faults.push(format!("cannot listen at {address}: {error}")),
             }
         }
-        let has: Vec<Way> = open.iter().map(|(way, _)| way.clone()).collect();
-        if has != had {
-            self.door.enter_by(open.iter().map(|(_, entry)| entry.clone()).collect());
+        if self.open.len() != before {
+            self.tell_door();
         }
-        self.open = open;
         let at = |entrance| {
             let ways = self.open.iter().filter(move |(way, _)| way.entrance == entrance);
             ways.map(|(way, _)| SocketAddr::new(way.ip, self.port)).collect()
         };
         (outside.lan, outside.containers) = (at(Entrance::Lan), at(Entrance::Container));
         self.sign(ruling, &mut outside);
+        let is_well = outside.faults.is_empty();
         self.show(outside);
+        is_well
+    }
+
+    fn tell_door(&self) {
+        self.door.enter_by(self.open.iter().map(|(_, entry)| entry.clone()).collect());
     }
 
     /// Announces the fleet's name where it means this machine.
@@ -151,9 +170,8 @@ impl Ways {
         let addresses: Vec<IpAddr> = self.open.iter().filter(|(way, _)| way.is_named).map(|(way, _)| way.ip).collect();
         let name = (self.mdns && !addresses.is_empty()).then(|| name_on_lan(&ruling.fleet));
         let Some(name) = name else {
-            if self.post.take().is_some() {
-                self.door.called_on_lan(None);
-            }
+            self.post = None;
+            self.door.called_on_lan(None);
             return;
         };
         let is_up = self.post.as_ref().is_some_and(|(host, known, _)| *host == name && *known == addresses);
@@ -236,6 +254,13 @@ impl Wishes {
             }
         }
         ways
+    }
+}
+
+impl Way {
+    /// Whether it is the same way, be it for others now.
+    fn is_at(&self, other: &Way) -> bool {
+        (self.ip, self.entrance) == (other.ip, other.entrance)
     }
 }
 

@@ -221,6 +221,7 @@ fn containers_are_answered_and_neighbours_who_pretend_to_be_some_are_not() {
     ip(&format!("-n {two} link set eth1 up"));
     ip(&format!("-n {three} route add 172.17.0.0/16 via {}", Lan::address(1)));
     home.host_mut(1).set("FLEET_CONTAINERS", "on");
+    home.host_mut(1).set("FLEET_LAN", "on");
     home.host_mut(1).start();
     home.host_mut(1).is_up_soon();
     let ask = |from: &Space, named: &str| {
@@ -234,5 +235,13 @@ fn containers_are_answered_and_neighbours_who_pretend_to_be_some_are_not() {
     assert_eq!((listed.status, listed.body.contains(&Home::model(1))), (200, true), "{listed:?}");
     assert_eq!(ask(&container, "evil.example").unwrap().status, 403);
     assert!(ask(&neighbour, "host.docker.internal:11435").is_none(), "a neighbour is hung up on");
-    assert!(open_at(&neighbour, &[1]).is_empty(), "at its own address nobody listens");
+    assert!(open_at(&neighbour, &[1]).is_empty(), "without a key nobody listens at its own address");
+
+    // A machine alone leads itself.
+    let made = home.host(1).run(&["keys", "add", "nas", "--json"]);
+    let key = made.first()["key"].as_str().unwrap().to_owned();
+    assert!(within(PATIENCE, || (open_at(&neighbour, &[1]) == [1]).then_some(())).is_some(), "{}", home.host(1).said());
+    assert_eq!(call(&neighbour, 1, "GET", "/api/tags", &key, &[]).unwrap().status, 200);
+    assert_eq!(call(&neighbour, 1, "GET", "/api/tags", "", &[]).unwrap().status, 401);
+    assert_eq!(ask(&container, "host.docker.internal:11435").unwrap().status, 200, "containers still need none");
 }
