@@ -9,6 +9,7 @@ use rusqlite::{Connection, Transaction, params_from_iter};
 
 use crate::columns;
 use crate::journal::Own;
+use crate::retention::Kept;
 
 /// Seconds of an hour.
 pub(crate) const HOUR: i64 = 3600;
@@ -37,7 +38,15 @@ impl Pending {
     /// After a start.
     pub(crate) fn load(connection: &Connection) -> Result<Pending, rusqlite::Error> {
         let before = number(connection, SUMMED)?;
-        Ok(Pending { next: (before - LOOK_BACK).max(0), late: None })
+        // Rows may have come that are too old, from when the clock was wrong: they are deleted next, and still count.
+        let kept = Kept::load(connection)?;
+        let late = first_hour(connection, i64::MIN)?.filter(|hour| *hour < kept.own);
+        Ok(Pending { next: (before - LOOK_BACK).max(0), late })
+    }
+
+    /// Whether requests were recorded into an hour that was summed already.
+    pub(crate) fn is_late(&self) -> bool {
+        self.late.is_some()
     }
 
     /// A request that came at `seconds` is recorded.

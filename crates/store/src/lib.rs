@@ -22,6 +22,7 @@ mod report;
 mod retention;
 mod row;
 mod schema;
+mod speed;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -39,6 +40,7 @@ pub use crate::merge::{MergeError, Merged};
 pub use crate::open::OpenError;
 pub use crate::queue::{LINGER, QUEUE_ROWS};
 pub use crate::read::{LEAST_BEGINNING, MOST_TRACES, ReadError};
+pub use crate::speed::Speed;
 pub use crate::writer::Writer;
 
 /// The database's name in the data directory.
@@ -309,6 +311,14 @@ impl Store {
     /// The database cannot be read.
     pub fn apps_daily(&self, days: u32) -> Result<Value, ReadError> {
         report::apps_daily(&self.reader()?, days, self.seconds())
+    }
+
+    /// How fast each model of each backend in the fleet was in the last week, in the order of nodes, backends and models.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn speeds(&self) -> Result<Vec<Speed>, ReadError> {
+        speed::speeds(&self.reader()?, self.seconds() - writer::KEEP_OTHERS.as_secs_f64())
     }
 
     fn reader(&self) -> Result<rusqlite::Connection, ReadError> {

@@ -133,6 +133,8 @@ impl Writer {
                 self.tell(News::Recorded);
                 self.shared.queue.drop_rows(left_out);
                 self.cleaning.rows += self.work.batch.len();
+                // Its sums are to be told anew, and before the row may be deleted.
+                self.cleaning.under_way |= self.author.pending.is_late();
                 self.settle();
             }
             Err(error) => self.store_failed(&error),

@@ -148,6 +148,8 @@ pub(super) struct Pulls {
     journals: Arc<Journals>,
     news: watch::Receiver<(u64, u64)>,
     seen: (u64, u64),
+    /// Entries held of all journals.
+    entries: u64,
     tell_at: Option<Moment>,
     peers: BTreeMap<NodeId, Peer>,
 }
@@ -165,7 +167,7 @@ struct Peer {
 impl Pulls {
     pub(super) fn new(journals: Arc<Journals>) -> Pulls {
         let news = journals.news.subscribe();
-        Pulls { journals, news, seen: (0, 0), tell_at: None, peers: BTreeMap::new() }
+        Pulls { journals, news, seen: (0, 0), entries: 0, tell_at: None, peers: BTreeMap::new() }
     }
 
     /// Waits until something new is held. May be dropped half-way.
@@ -180,6 +182,13 @@ impl Pulls {
         let counts = *self.news.borrow_and_update();
         let wait = if counts.0 != self.seen.0 { SOON } else { LATER };
         self.seen = counts;
+        let vector = self.journals.store.vector();
+        let entries = vector.journals.iter().fold(0, |sum: u64, held| sum.saturating_add(held.through));
+        if entries < self.entries {
+            // The database was damaged and begun again: those who gave everything have it still.
+            self.peers.values_mut().for_each(|peer| peer.taken = None);
+        }
+        self.entries = entries;
         self.tell_at = Some(self.tell_at.map_or(now + wait, |at| at.min(now + wait)));
     }
 
@@ -405,6 +414,20 @@ mod tests {
             pulls.noticed(at(now));
             assert_eq!(pulls.wake(), Some(at(wake)), "{recorded} {merged}");
         }
+    }
+
+    #[test]
+    fn what_a_broken_disk_lost_is_asked_for_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, _writer) = store(dir.path(), "me");
+        let mut pulls = Pulls::new(Journals::new(store));
+        pulls.heard(node(1), 7);
+        assert_eq!(pulls.due(at(0), &[node(1)]), [node(1)]);
+        pulls.pulled(node(1), 7, &taken(false), at(0));
+        pulls.entries = 5;
+        assert_eq!(pulls.wake(), None);
+        pulls.noticed(at(1000));
+        assert_eq!(pulls.due(at(1000), &[node(1)]), [node(1)]);
     }
 
     #[tokio::test]

@@ -36,6 +36,17 @@ fn pull(to: &Open, from: &Open, most_rows: usize) -> Merged {
     panic!("it never ends")
 }
 
+/// Has `to` ask `from` until both hold the same: sums of hours that have changed come when the writer has time.
+fn pull_all(to: &Open, from: &Open) {
+    for _ in 0..100_000 {
+        pull(to, from, 1000);
+        if to.store.digest() == from.store.digest() {
+            return;
+        }
+    }
+    panic!("they never agree")
+}
+
 fn ids(open: &Open) -> Vec<String> {
     let mut ids: Vec<_> = open.store.traces(1000).unwrap().into_iter().map(|row| row.request_id).collect();
     ids.sort();
@@ -116,8 +127,8 @@ fn answers_are_bounded_and_oldest_first() {
     assert_eq!(ids(&a), ids(&b));
     // Rows that are older than others keep them are not sent at all; nothing is asked for again.
     a.put([chat(9001, 8 * 24 * HOUR_MS), chat(9002, 6 * 24 * HOUR_MS)]);
-    assert_eq!(pull(&b, &a, 100).rows, 1);
-    assert_eq!(a.store.digest(), b.store.digest());
+    pull_all(&b, &a);
+    assert_eq!((ids(&a).len(), ids(&b).len()), (602, 601));
     a.end();
     b.end();
 }
@@ -295,8 +306,8 @@ fn hours_are_summed_by_their_node_and_told() {
     clean(40);
     pull(&b, &a, 100);
     assert_eq!((sums(&a), sums(&b)), ((25, 24, 264), (25, 24, 264)));
-    // Nothing is left to be told.
-    assert_eq!(a.store.digest(), b.store.digest());
+    pull_all(&b, &a);
+    assert_eq!((sums(&a), sums(&b)), ((25, 24, 264), (25, 24, 264)));
     a.end();
     b.end();
 }

@@ -173,3 +173,39 @@ fn apps_by_tag_and_by_user_agent() {
     );
     open.end();
 }
+
+#[test]
+fn speeds_are_medians_of_each_model_and_backend() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = open(settings(dir.path()));
+    let answered = |number, prompt, completion, first: f64, total: f64| Trace {
+        prompt_tokens: Some(prompt),
+        completion_tokens: Some(completion),
+        queued_ms: 100.0,
+        ttft_ms: Some(100.0 + first),
+        latency_ms: 100.0 + first + total,
+        ..chat(number, number)
+    };
+    // 1000, 2000 and 4000 tokens read, 10, 50 and 20 written per second.
+    open.put([
+        answered(1, 1000, 11, 1000.0, 1000.0),
+        answered(2, 1000, 101, 500.0, 2000.0),
+        answered(3, 1000, 41, 250.0, 2000.0),
+        // Of these nothing can be told.
+        answered(4, 1000, 41, 0.0, 0.0),
+        answered(5, 10, 2, 1000.0, 10_000.0),
+        failed(6, 0),
+        Trace { model: "short:1b".to_owned(), ..answered(7, 10, 2, 1000.0, 10_000.0) },
+        Trace { model: "old:1b".to_owned(), ..answered(8 * 24 * HOUR_MS, 1000, 100, 1000.0, 10_000.0) },
+    ]);
+    let node_key = open.store.node_key().to_owned();
+    let wanted = store::Speed {
+        node_key,
+        backend: "ollama".to_owned(),
+        model: "tiny:1b".to_owned(),
+        prefill: Some(2000.0),
+        decode: Some(20.0),
+    };
+    assert_eq!(open.store.speeds().unwrap(), [wanted]);
+    open.end();
+}
