@@ -8,7 +8,7 @@ use parts::cache;
 
 use crate::process::{go_on, run, succeeds};
 use crate::tally::Tally;
-use crate::{arrows, cargo, root, test, xcheck};
+use crate::{arrows, cargo, root, test, ui, xcheck};
 
 /// The version that `deny.toml` was written for.
 const CARGO_DENY: &str = "0.20.2";
@@ -27,6 +27,9 @@ pub(crate) fn run_all() -> Result<Tally> {
         run(cargo().args(["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"]))
     })?;
     step("licences, bans and sources", &mut deny)?;
+    println!("== the committed dashboard");
+    ui::check(&mut tally);
+    go_on()?;
     xcheck::all(&mut tally)?;
     test::all(false, &mut tally)?;
     Ok(tally)

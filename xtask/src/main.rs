@@ -1,4 +1,4 @@
-//! Chores of this repository, each with its own set-up: `cargo xtask demo|test|ci|bench|soak|fuzz`.
+//! Chores of this repository, each with its own set-up: `cargo xtask demo|test|ci|ui|bench|soak|fuzz`.
 
 mod arrows;
 mod chores;
@@ -8,6 +8,7 @@ mod process;
 mod sdk;
 mod tally;
 mod test;
+mod ui;
 mod xcheck;
 
 use std::path::{Path, PathBuf};
@@ -35,6 +36,8 @@ enum Chore {
     Test(test::Options),
     /// What continuous integration runs: format, lints, arrows between crates, licences, other systems, then `test`.
     Ci,
+    /// Builds the dashboard into `ui/dist`, which is committed; or checks and tests it.
+    Ui(ui::Options),
     /// Builds Herd for release and measures it; arguments go to the benchmark (`--help` among them).
     Bench {
         /// Rows and options of the benchmark.
@@ -74,6 +77,7 @@ fn carry_out(chore: Chore) -> Result<ExitCode> {
     match chore {
         Chore::Demo(options) => demo::run(&options).map(|()| ExitCode::SUCCESS),
         Chore::Test(options) => test::run(&options),
+        Chore::Ui(options) => ui::run_and_close(&options),
         Chore::Ci => ci::run_and_close(),
         Chore::Bench { arguments } => chores::bench(&arguments).map(|()| ExitCode::SUCCESS),
         Chore::Soak { minutes } => chores::soak(minutes).map(|()| ExitCode::SUCCESS),

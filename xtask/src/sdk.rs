@@ -1,7 +1,7 @@
 //! Runs real client packages against Herd: sets up each language, starts a backend with a Herd before it, runs the suites,
 //! and holds `docs/clients.md` to what they found.
 
-mod language;
+pub(crate) mod language;
 mod page;
 mod scene;
 

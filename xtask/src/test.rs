@@ -7,7 +7,7 @@ use clap::Args;
 use parts::engine::{self, Engine};
 
 use crate::tally::Tally;
-use crate::{cargo, process, sdk};
+use crate::{cargo, process, sdk, ui};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -43,6 +43,8 @@ pub(crate) fn all(quick: bool, tally: &mut Tally) -> Result<()> {
     println!("== cargo test --workspace");
     tally.run("cargo test --workspace", cargo().args(["test", "--workspace", "--no-fail-fast"]))?;
     if !quick {
+        ui::tests(tally)?;
+        ui::in_a_browser(tally)?;
         sdk::all(engine.as_ref(), tally)?;
     }
     Ok(())

@@ -55,22 +55,7 @@ impl Language {
 
     /// Node's. Fails with the line to run where there is no Node, an old one, or no npm.
     pub(crate) fn node() -> Result<Language> {
-        const INSTALL: &str = if cfg!(target_os = "macos") {
-            "brew install node"
-        } else if cfg!(windows) {
-            "winget install OpenJS.NodeJS"
-        } else {
-            "apt-get install -y nodejs npm"
-        };
-        let Ok(version) = output(Command::new("node").arg("--version")) else {
-            bail!("node is missing. Run this, then try again: {INSTALL}");
-        };
-        if !at_least(version.trim_start_matches('v'), (20, 0)) {
-            bail!("node {} is older than 20. Run this, then try again: {INSTALL}", version.trim());
-        }
-        if output(npm().arg("--version")).is_err() {
-            bail!("npm is missing. Run this, then try again: {INSTALL}");
-        }
+        node_is_here()?;
         let lists = ["package.json", "package-lock.json", ".npmrc"].map(|file| directory("node").join(file));
         let name = format!("sdk-node-{}", fingerprint(&lists.each_ref(), "")?);
         let installed = cache::entry(&name, &|line| println!("{line}"), |target| {
@@ -108,11 +93,33 @@ impl Language {
     }
 }
 
+/// Whether Node and npm are there and new enough; the error is the line to run.
+pub(crate) fn node_is_here() -> Result<()> {
+    const INSTALL: &str = if cfg!(target_os = "macos") {
+        "brew install node"
+    } else if cfg!(windows) {
+        "winget install OpenJS.NodeJS"
+    } else {
+        "apt-get install -y nodejs npm"
+    };
+    let Ok(version) = output(Command::new("node").arg("--version")) else {
+        bail!("node is missing. Run this, then try again: {INSTALL}");
+    };
+    if !at_least(version.trim_start_matches('v'), (20, 0)) {
+        bail!("node {} is older than 20. Run this, then try again: {INSTALL}", version.trim());
+    }
+    if output(npm().arg("--version")).is_err() {
+        bail!("npm is missing. Run this, then try again: {INSTALL}");
+    }
+    Ok(())
+}
+
 fn directory(language: &str) -> PathBuf {
     root().join("tests/sdk").join(language)
 }
 
-fn npm() -> Command {
+/// npm, by the name that it has on this system.
+pub(crate) fn npm() -> Command {
     Command::new(if cfg!(windows) { "npm.cmd" } else { "npm" })
 }
 
@@ -123,7 +130,7 @@ fn output(command: &mut Command) -> Result<String> {
 }
 
 /// Twelve hexadecimal digits that change when one of `files` or `also` does.
-fn fingerprint(files: &[&PathBuf], also: &str) -> Result<String> {
+pub(crate) fn fingerprint(files: &[&PathBuf], also: &str) -> Result<String> {
     let mut hash = Sha256::new();
     for file in files {
         hash.update(std::fs::read(Path::new(file)).with_context(|| format!("reading {}", file.display()))?);
