@@ -7,15 +7,18 @@
 mod affinity;
 mod board;
 mod choosing;
+mod ending;
 mod lane;
 mod predicting;
 mod reasons;
+mod roll;
+mod settling;
 mod views;
 mod want;
 mod words;
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,28 +28,20 @@ use crate::breaker::Pass;
 use crate::pace::Pace;
 use crate::queue::{Queue, Waiting};
 use crate::tokens::Tokens;
-use crate::{Ending, Estimate, Refusal};
+use crate::{Estimate, Refusal};
 use affinity::Sessions;
-use board::Board;
-use choosing::{Chooser, Decision, Pick, Reserved};
-use lane::number;
+use board::{Board, UNKNOWN_RTT};
+use choosing::{Chooser, Decision, Reserved};
 pub use views::{FleetView, LaneView, Stranded};
 use want::{Facts, Want};
 pub use words::*;
 
-/// In one round so many may be passed over because they wait for something better than what is free. The next one is
-/// asked as if it were the last of all: is that still better if all others wait for it too?
-const PASSED: usize = 8;
 /// Requests with tickets; beyond that nothing more is placed until some have ended.
 const MOST_TICKETS: usize = 1 << 16;
-/// After so long a ticket for a lane that works on nothing of ours is as good as ended.
-const LOST: Duration = Duration::from_secs(600);
 /// Doors whose distance is remembered.
 const MOST_DOORS: usize = 1024;
 /// Whoever has waited so long or was tried comes back rather than anew: the bound of the queue is doubled for those.
 const COMES_BACK: Duration = Duration::from_millis(100);
-/// Assumed where nobody has learnt it.
-const UNKNOWN_RTT: Duration = Duration::from_millis(1);
 
 /// Places the requests of many doors on the nodes of a fleet.
 ///
@@ -252,101 +247,6 @@ impl Scheduler {
         }
     }
 
-    fn leave(&mut self, id: AskId, now: Moment) {
-        self.outputs.retain(|output| output.id() != id);
-        if self.queue.remove(id).is_none()
-            && let Some(freed) = self.drop_ticket(id, now)
-        {
-            self.settle(Some(&freed), now);
-        } else if self.queue.is_empty() {
-            self.wake = None;
-        }
-    }
-
-    /// Forgets everything of those that are `meant`.
-    fn forget(&mut self, meant: impl Fn(&AskId) -> bool, now: Moment) {
-        self.outputs.retain(|output| !meant(&output.id()));
-        let waiting: Vec<AskId> = self.queue.keys().filter(&meant).collect();
-        waiting.into_iter().for_each(|id| _ = self.queue.remove(id));
-        let placed: Vec<AskId> = self.tickets.keys().copied().filter(&meant).collect();
-        placed.into_iter().for_each(|id| _ = self.drop_ticket(id, now));
-    }
-
-    /// Forgets tickets whose ends were never told, going by what nodes say.
-    fn forget_lost(&mut self, now: Moment) {
-        let is_lost = |ticket: &Ticket| {
-            let lane = self.board.lane(ticket.lane).filter(|lane| lane.serial == ticket.lane_serial);
-            now.since(ticket.sent) > LOST && lane.is_none_or(|lane| !lane.is_told_of_mine())
-        };
-        let lost: Vec<AskId> = self.tickets.iter().filter(|(_, it)| is_lost(it)).map(|(id, _)| *id).collect();
-        lost.into_iter().for_each(|id| _ = self.drop_ticket(id, now));
-    }
-
-    /// Forgets a ticket that says nothing about where it went. Answers the names of the model whose slot is free.
-    fn drop_ticket(&mut self, id: AskId, now: Moment) -> Option<Vec<ModelName>> {
-        let ticket = self.tickets.remove(&id)?;
-        let lane = self.board.lane_mut(ticket.lane).filter(|lane| lane.serial == ticket.lane_serial)?;
-        let names = lane.names.clone();
-        if let Some(pass) = ticket.pass {
-            lane.breaker.left(pass);
-            self.board.over(ticket.lane, id, ticket.sent, now);
-        }
-        Some(names)
-    }
-
-    fn ended(&mut self, id: AskId, ended: Ended, now: Moment) {
-        let Some(ticket) = self.tickets.remove(&id) else { return };
-        let Some(lane) = self.board.lane_mut(ticket.lane).filter(|lane| lane.serial == ticket.lane_serial) else {
-            return;
-        };
-        // The one model of a server that ignores names is known by any.
-        let freed = (!lane.backend.ignores_model_name).then(|| lane.names.clone());
-        let Some(pass) = ticket.pass else { return };
-        let others = number(lane.tickets.len().saturating_sub(1));
-        let session = ticket.facts.session;
-        match ended.ending {
-            FleetEnding::Backend(Ending::Answered) => {
-                let first = ended.first.unwrap_or(ended.took);
-                if lane.is_distrusted && ticket.patience.is_some_and(|patience| first > patience) {
-                    lane.breaker.left(pass);
-                } else {
-                    lane.is_distrusted = false;
-                    lane.breaker.proved(pass, others);
-                }
-                let first = ended.first.filter(|_| ticket.facts.streams);
-                lane.answered(ended.took, first, ticket.facts.prompt, ticket.was_hot);
-                self.board.answered(ticket.lane);
-                if let Some(session) = session {
-                    let tokens = ticket.facts.prompt.saturating_add(ticket.facts.answer);
-                    self.sessions.put(session, ticket.lane_serial, tokens, now);
-                }
-            }
-            FleetEnding::Backend(Ending::Refused4xx) => lane.breaker.proved(pass, others),
-            FleetEnding::Backend(Ending::ClientLeft) => lane.breaker.left(pass),
-            FleetEnding::Backend(Ending::Busy503) => lane.breaker.said_busy(pass, others, now),
-            FleetEnding::Backend(Ending::Failed | Ending::Broke) => lane.breaker.failed(pass, now),
-            FleetEnding::TooSlow => {
-                lane.breaker.failed(pass, now);
-                lane.is_distrusted = true;
-            }
-            FleetEnding::Bounced => {
-                lane.breaker.left(pass);
-                lane.bounced(now);
-            }
-        }
-        let is_well =
-            matches!(ended.ending, FleetEnding::Backend(Ending::Answered | Ending::Refused4xx | Ending::ClientLeft));
-        if !is_well {
-            self.looks = true;
-            if let Some(session) = session {
-                self.sessions.forget(session, Some(ticket.lane_serial));
-            }
-        }
-        self.board.over(ticket.lane, id, ticket.sent, now);
-        self.pace.ended(!self.queue.is_empty(), now);
-        self.settle(freed.as_deref(), now);
-    }
-
     fn decide(
         &self,
         want: &Want,
@@ -371,132 +271,8 @@ impl Scheduler {
         self.doors.get(&door).copied().unwrap_or(UNKNOWN_RTT)
     }
 
-    fn issue(&mut self, asked: &Asked, pick: Pick, now: Moment) {
-        let Asked { id, want, facts, enqueued } = *asked;
-        let Some(lane) = self.board.lane_mut(pick.lane) else { return };
-        self.serial += 1;
-        let (lane_serial, backend) = (lane.serial, lane.backend.id.clone());
-        let pass = want.api.needs_slot().then(|| lane.breaker.enter());
-        if pick.is_probe {
-            lane.probed(now);
-        }
-        let Some(node) = self.board.lane(pick.lane).and_then(|lane| self.board.node_of(lane)) else { return };
-        let node = node.report.id;
-        if pass.is_some() {
-            self.board.sent(pick.lane, id, self.serial, now);
-            if let Some(session) = facts.session {
-                self.sessions.put(session, lane_serial, facts.prompt, now);
-            }
-        }
-        let ticket = Ticket {
-            lane: pick.lane,
-            lane_serial,
-            sent: now,
-            pass,
-            facts: *facts,
-            was_hot: pick.is_hot,
-            patience: pick.patience,
-        };
-        self.tickets.insert(id, ticket);
-        let Pick { model, ahead, patience, candidates, .. } = pick;
-        let queued = now.since(enqueued);
-        let ticket = FleetTicket { node, backend, model, ahead, patience, candidates, queued };
-        self.outputs.push_back(FleetOutput::Ticket(id, ticket));
-    }
-
     fn refuse(&mut self, id: AskId, refusal: Refusal) {
         self.outputs.push_back(FleetOutput::Refuse(id, refusal));
-    }
-
-    fn wake_by(&mut self, at: Option<Moment>, now: Moment) {
-        self.wake = [self.wake.filter(|wake| *wake > now), at].into_iter().flatten().min();
-    }
-
-    /// Brings everybody to rest: sends who can be sent, refuses who has waited in vain. `only`: room may have come for
-    /// these models only.
-    fn settle(&mut self, only: Option<&[ModelName]>, now: Moment) {
-        if self.queue.is_empty() {
-            self.wake = None;
-            self.looks = false;
-            return;
-        }
-        let again = Cell::new(None);
-        self.place_waiting(only, &again, now);
-        if self.looks || only.is_none() {
-            // Everything was looked at: the old alarm is not needed any more.
-            self.wake = None;
-        }
-        self.wake_by(again.get(), now);
-        if std::mem::take(&mut self.looks) {
-            self.look(now);
-        }
-        if self.queue.is_empty() {
-            self.wake = None;
-        }
-    }
-
-    fn place_waiting(&mut self, only: Option<&[ModelName]>, again: &Cell<Option<Moment>>, now: Moment) {
-        let mut passed: BTreeSet<AskId> = BTreeSet::new();
-        let mut reserved = Reserved::default();
-        let mut owner_first = true;
-        let mut is_last = false;
-        loop {
-            let chooser = self.chooser(again, now);
-            let rank = |want: &Want| {
-                if only.is_some_and(|only| !want.models.iter().any(|model| only.contains(model))) {
-                    return None;
-                }
-                let rank = chooser.rank(want, self.rtt_of(want.door))?;
-                Some(if owner_first { rank } else { rank.max(1) })
-            };
-            let Some(next) = self.queue.turn(now, rank, |id| passed.contains(id)) else { return };
-            let Some(request) = self.queue.get(next.key) else { return };
-            let want = Arc::clone(&request.want);
-            let facts = request.with;
-            match self.decide(&want, &facts, &reserved, again, now) {
-                Decision::Go(pick) => {
-                    let is_own = |lane| self.board.node_of(lane).is_some_and(|node| node.report.id == want.door);
-                    if next.rank == 0 && !next.by_age && !self.board.lane(pick.lane).is_some_and(is_own) {
-                        // It is first only for its own machine.
-                        owner_first = false;
-                        continue;
-                    }
-                    let Some((id, request)) = self.queue.take(next) else { return };
-                    self.issue(&Asked { id, want: &want, facts: &facts, enqueued: request.enqueued }, *pick, now);
-                    continue;
-                }
-                Decision::Wait { lane, .. } => {
-                    reserved.add(lane);
-                    passed.insert(next.key);
-                }
-                Decision::Nobody => _ = passed.insert(next.key),
-            }
-            if passed.len() >= PASSED {
-                if std::mem::replace(&mut is_last, true) {
-                    return;
-                }
-                let lanes = self.board.holders(&want.models).next().map_or(&[][..], |(_, lanes, _)| lanes);
-                let others = want.models.first().map_or(0, |model| self.queue.waiting_under(model));
-                reserved.spread(others.saturating_sub(passed.len() + 1), lanes, &self.board);
-            }
-        }
-    }
-
-    /// Looks how those stand that wait, and refuses whose patience is at its end.
-    fn look(&mut self, now: Moment) {
-        let board = &self.board;
-        let looked = self.queue.look(now, self.settings.queue_wait, |want| board.standing(want, now), |_, _, _| {});
-        for id in looked.impatient {
-            if let Some(request) = self.queue.remove(id) {
-                self.refuse(id, self.board.out_of_reach(&request.want, now));
-            }
-        }
-        for (id, refusal) in looked.refused {
-            if self.queue.remove(id).is_some() {
-                self.refuse(id, refusal);
-            }
-        }
-        self.wake_by(looked.wake, now);
     }
 }
 
