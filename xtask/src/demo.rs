@@ -2,6 +2,8 @@
 
 mod chat;
 mod door;
+mod fleet;
+mod machine;
 mod servers;
 
 use std::fs::File;
@@ -13,7 +15,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use parts::engine::{self, Running};
+use parts::engine::{self, Engine, Running};
 use parts::{http, model};
 
 use crate::process::{self, Process, interrupted};
@@ -37,6 +39,16 @@ pub(crate) struct Options {
     /// Builds without optimisation: sooner ready, slower to answer.
     #[arg(long)]
     dev: bool,
+    /// So many machines (3 to 5) that become one fleet, of which the leader is killed; without it one.
+    #[arg(long, default_value_t = 1, value_parser = nodes)]
+    nodes: u8,
+}
+
+fn nodes(text: &str) -> Result<u8, String> {
+    match text.parse() {
+        Ok(nodes @ (1 | 3..=5)) => Ok(nodes),
+        _ => Err("1, or 3 to 5: one of three may die".to_owned()),
+    }
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
@@ -49,6 +61,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     process::run(&mut build)?;
     let herd = program(profile, "herd");
+    if options.nodes > 1 {
+        return fleet::run(&herd, options);
+    }
 
     step("looking for an inference server on this machine");
     let found = servers::look();
@@ -112,6 +127,15 @@ fn own_engine(found: &[servers::Server]) -> Result<Running> {
     } else {
         println!("  none of these has a model to chat with");
     }
+    let (engine, file) = fetch()?;
+    step("starting llama-server with one thread");
+    let running = engine.start(&file, &["--alias", MODEL, "--ctx-size", "4096"])?;
+    println!("  {}", running.url());
+    Ok(running)
+}
+
+/// An engine and a model, fetched where they are not here.
+fn fetch() -> Result<(Engine, PathBuf)> {
     let here = engine::find()?;
     let megabytes = |bytes: u64| bytes.div_ceil(1_000_000);
     let mut fetched = Vec::new();
@@ -133,10 +157,7 @@ fn own_engine(found: &[servers::Server]) -> Result<Running> {
     process::go_on()?;
     let file = model::smollm2(&say)?;
     process::go_on()?;
-    step("starting llama-server with one thread");
-    let running = engine.start(&file, &["--alias", MODEL, "--ctx-size", "4096"])?;
-    println!("  {}", running.url());
-    Ok(running)
+    Ok((engine, file))
 }
 
 /// The directory for Herd's data, and what deletes it again if it is ours.

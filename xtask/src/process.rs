@@ -83,6 +83,14 @@ impl Process {
         Ok(self.ended)
     }
 
+    /// Kills it with all that it started, as a power cut would.
+    pub(crate) fn kill(mut self) {
+        signal(self.child.id(), Signal::Kill);
+        let _ = self.child.kill();
+        self.ended = self.child.wait().ok();
+        self.forget();
+    }
+
     /// Waits for its end.
     pub(crate) fn wait(mut self) -> Result<ExitStatus> {
         let status = self.child.wait().context("waiting for a program")?;

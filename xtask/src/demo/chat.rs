@@ -61,14 +61,14 @@ pub(crate) fn ask(door: SocketAddr, model: &str, ollama: bool) -> Result<Shown> 
 }
 
 #[derive(Debug, PartialEq)]
-enum Token {
+pub(super) enum Token {
     Text(String),
     Error(String),
     Nothing,
 }
 
 /// What one line of the stream says.
-fn token(line: &str, ollama: bool) -> Token {
+pub(super) fn token(line: &str, ollama: bool) -> Token {
     let json = if ollama { Some(line) } else { line.strip_prefix("data:").map(str::trim) };
     let Some(Ok(record)) = json.map(serde_json::from_str::<Value>) else { return Token::Nothing };
     let error = &record["error"];
