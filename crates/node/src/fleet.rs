@@ -39,6 +39,8 @@ use proto::{BackendState, view::ShareView};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+#[cfg(test)]
+pub(crate) use catalog::backend as catalog_backend;
 pub(crate) use driver::{Driver, Place};
 pub(crate) use keys::FleetKey;
 pub(crate) use known::Known;

@@ -56,9 +56,7 @@ pub(crate) fn elsewhere(
                 in_flight: lane.map_or(0, |lane| lane.in_flight),
                 waiting: lane.map_or(0, |lane| lane.waiting),
                 slots: lane.map(|lane| lane.slots),
-                reason: lane
-                    .filter(|lane| lane.waiting > 0)
-                    .map(|lane| sentence(&WaitReason::Busy, lane.eta)),
+                reason: lane.filter(|lane| lane.waiting > 0).map(|lane| sentence(&WaitReason::Busy, lane.eta)),
                 eta_s: lane.and_then(|lane| lane.eta).map(|eta| eta.as_secs_f64()),
             });
         }

@@ -108,6 +108,8 @@ pub(crate) fn run_until(
     let runtime = runtime().context("starting the node's runtime")?;
     let start = Start { settings, warnings, clock, store: store.clone(), listeners, token, open_files, papers };
     let ended = runtime.block_on(serve(start, orders, listens));
+    // Waits for nothing: who was told to stop at once does not wait for workers that finish requests.
+    runtime.shutdown_background();
     store.close();
     drop(store);
     if writer.join().is_err() {
@@ -467,7 +469,7 @@ impl Node {
     }
 
     /// Takes in what is known of the fleet now, or has changed here.
-    pub(crate) fn learn(&self, known: &fleet::Known, mesh: Option<mesh::Mesh>) {
+    pub(crate) fn learn(&self, known: &fleet::Known, mesh: Option<Arc<dyn mesh::Transport>>) {
         let backends = self.backends.load_full();
         let shares = self.takes_guests().is_ok();
         let own =
@@ -514,7 +516,7 @@ impl Fleet for Node {
         let Some(mesh) = self.tickets.mesh() else {
             return Box::pin(std::future::ready(Err("this machine has no connection to others".to_owned())));
         };
-        let sent = mesh::Transport::request(&mesh, fleet::known::key(node), request);
+        let sent = mesh.request(fleet::known::key(node), request);
         Box::pin(async move { sent.await.map_err(|error| error.to_string()) })
     }
 

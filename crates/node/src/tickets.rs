@@ -10,6 +10,8 @@ mod keeper;
 mod mail;
 mod messages;
 mod news;
+#[cfg(test)]
+mod tests;
 mod translate;
 
 use std::collections::HashMap;
@@ -22,7 +24,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use dialect::{Cause, Failure};
 use gateway::TicketEnding;
-use mesh::Mesh;
+use mesh::Transport;
 use proto::{Clock, ModelName, Moment, NodeId, Trace};
 use routing::scheduler::{
     AskId, Ended, FleetAsk, FleetInput, FleetOutput, FleetSettings, FleetTicket, NodeWork, Scheduler,
@@ -39,7 +41,7 @@ const MOST_WAITING: usize = 16 * 1024;
 /// The way to other nodes.
 #[derive(Clone)]
 pub(crate) struct Line {
-    mesh: Mesh,
+    mesh: Arc<dyn Transport>,
 }
 
 /// The scheduler, and every request of this door that has to do with it.
@@ -162,7 +164,7 @@ impl Tickets {
     }
 
     /// The way to other nodes, while there is one.
-    pub(crate) fn mesh(&self) -> Option<Mesh> {
+    pub(crate) fn mesh(&self) -> Option<Arc<dyn Transport>> {
         self.line.load().as_ref().map(|line| line.mesh.clone())
     }
 

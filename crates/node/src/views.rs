@@ -14,17 +14,30 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use store::{ReadError, Store};
 
+use crate::fleet::known::Asking;
 use crate::fleet::{FleetKey, Order};
 use crate::run::Node;
 use crate::sharing::Shown;
 use crate::{doctor, fleet_status, lanes};
+
+/// What this machine's own people are told of it: the status, and who waits to be let in.
+#[derive(Serialize)]
+struct OwnView {
+    #[serde(flatten)]
+    status: StatusView,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    asking: Option<Asking>,
+}
 
 impl Node {
     /// Answers what needs no disk; the rest is `None`.
     pub(crate) fn quick_view(&self, view: &View) -> Option<Result<Bytes, ViewError>> {
         let backends = self.backends.load_full();
         Some(match view {
-            View::Status => json_of(&self.status(&backends)),
+            View::Status => {
+                let asking = self.fleet.known().asking.clone();
+                json_of(&OwnView { status: self.status(&backends), asking })
+            }
             View::Leader => json_of(&self.leader()),
             View::Keys => {
                 let rows: Vec<_> = self.fleet.ruling().borrow().keys.iter().map(FleetKey::view).collect();

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::driver::Driver;
-use super::known::id;
+use super::known::{Asking, id};
 use super::offer::{self, Pairing};
 use super::papers::Membership;
 use super::{Item, names, sync};
@@ -135,6 +135,13 @@ impl Driver {
         let who = json!({ "id": node.to_string(), "name": name, "address": address.to_string() });
         pairing.tell(Ok(json!({ "asks": who }).to_string().into()));
         pairing.asked = Some((candidate, decide));
+        self.dirty = true;
+    }
+
+    /// Who waits for the person, if somebody does.
+    pub(super) fn asking(&self) -> Option<Asking> {
+        let (Candidate { node, name, .. }, _) = self.pairing.as_ref()?.asked.as_ref()?;
+        Some(Asking { id: node.to_string(), name: name.clone() })
     }
 
     /// The person has decided.
@@ -144,6 +151,7 @@ impl Driver {
         let is_meant = |node: NodeKey| joiner.len() >= 8 && node.to_string().starts_with(&joiner.to_ascii_lowercase());
         let (candidate, decide) =
             pairing.asked.take_if(|(candidate, _)| is_meant(candidate.node)).ok_or_else(nobody)?;
+        self.dirty = true;
         if decide.is_closed() {
             return Err(ChangeError::NotFound(format!("{} does not wait any more: begin again there", candidate.name)));
         }
@@ -212,6 +220,7 @@ impl Driver {
     /// No code is shown any more.
     pub(super) async fn offer_ended(&mut self, ended: Option<Result<Joined, OfferError>>) {
         let Some(pairing) = self.pairing.take() else { return };
+        self.dirty = true;
         match ended {
             // Nobody listens any more.
             None => tracing::info!("the code was withdrawn"),

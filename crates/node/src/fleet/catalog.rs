@@ -139,7 +139,7 @@ fn entry(model: &Model) -> Entry {
 }
 
 /// What another node told of one of its servers. No address comes from the network: it is named by its node and id.
-pub(super) fn backend(shelf: Shelf) -> BackendState {
+pub(crate) fn backend(shelf: Shelf) -> BackendState {
     let mut models: Vec<Model> = shelf.models.into_iter().map(model).collect();
     models.sort_by(|one, other| one.name.as_str().cmp(other.name.as_str()));
     BackendState {

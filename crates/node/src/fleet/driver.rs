@@ -55,7 +55,7 @@ pub(crate) struct Place {
     /// Told what others say about requests.
     pub(crate) tickets: Arc<Tickets>,
     /// Told whenever what is known has changed.
-    pub(crate) learn: Box<dyn Fn(&Known, Option<mesh::Mesh>) + Send + Sync>,
+    pub(crate) learn: Box<dyn Fn(&Known, Option<Arc<dyn mesh::Transport>>) + Send + Sync>,
     /// What others are given of the history.
     pub(crate) journals: Arc<Journals>,
     /// Serves requests that come from other nodes.

@@ -63,6 +63,7 @@ impl Driver {
             leader: me.filter(|_| !self.place.never_lead && self.papers.company().is_none()),
             epoch: 0,
             others: Vec::new(),
+            asking: self.asking(),
         };
         let members: BTreeMap<NodeId, Presence> = match &self.party {
             Some(party) => {
@@ -105,7 +106,7 @@ impl Driver {
             *before = ruling;
             is_new
         });
-        (self.place.learn)(&known, self.party.as_ref().map(|party| party.mesh.clone()));
+        (self.place.learn)(&known, self.party.as_ref().map(|party| Arc::new(party.mesh.clone()) as _));
         self.desk.known.store(Arc::new(known));
         if self.listed != listed {
             self.listed = listed;

@@ -57,9 +57,10 @@ impl<'a> Reader<'a> {
         about: &str,
         parse: impl Fn(&str) -> Result<T, Why>,
     ) -> Result<T, BadSetting> {
-        let (text, source) = self.find(name)?.unwrap_or_else(|| (default(), DEFAULT));
+        let default = default();
+        let (text, source) = self.find(name)?.unwrap_or_else(|| (default.clone(), DEFAULT));
         let value = parse(text.trim()).map_err(|why| bad(name, &text, why))?;
-        self.show(name, &text, source, about.to_owned());
+        self.show(name, &text, source, about.to_owned(), Some(default));
         Ok(value)
     }
 
@@ -100,6 +101,7 @@ impl<'a> Reader<'a> {
             &dir.to_string_lossy(),
             source,
             "The directory of the database, the logs and the token.".into(),
+            home().map(|home| home.join(".fleet-manager").to_string_lossy().into_owned()),
         );
         Ok(dir)
     }
@@ -150,9 +152,9 @@ impl<'a> Reader<'a> {
         self.vars.get(name).filter(|text| !text.trim().is_empty()).cloned()
     }
 
-    fn show(&mut self, name: &str, value: &str, source: &str, about: String) {
+    fn show(&mut self, name: &str, value: &str, source: &str, about: String, default: Option<String>) {
         let value = without_password(value);
-        self.rows.push(SettingView { name: name.to_owned(), value, source: source.to_owned(), about });
+        self.rows.push(SettingView { name: name.to_owned(), value, source: source.to_owned(), about, default });
     }
 }
 

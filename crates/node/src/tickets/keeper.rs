@@ -62,7 +62,7 @@ impl State {
         self.waiting.values().any(|waiter| waiter.with != With::Own)
     }
 
-    fn keep_time(&mut self, now: Moment, mail: &mut Mail) {
+    pub(super) fn keep_time(&mut self, now: Moment, mail: &mut Mail) {
         if self.scheduler.poll_timeout().is_some_and(|due| due <= now) {
             self.scheduler.handle_timeout(now);
             self.sort(now, mail);

@@ -1,7 +1,6 @@
 //! What is to be told once the lock around the scheduler is free.
 
 use bytes::Bytes;
-use mesh::Transport as _;
 use proto::NodeId;
 use proto::wire::Envelope;
 use tokio::sync::oneshot;

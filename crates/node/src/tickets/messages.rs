@@ -126,6 +126,24 @@ impl State {
         }
     }
 
+    /// Has another leader place what `before` was to place.
+    pub(super) fn ask_other(&mut self, before: NodeId, leader: NodeId, now: Moment, mail: &mut Mail) {
+        let mut theirs = Vec::new();
+        for (number, waiter) in &mut self.waiting {
+            if waiter.with == With::Leader(before) {
+                waiter.with = With::Leader(leader);
+                waiter.asked = now;
+                waiter.position = None;
+                theirs.push(*number);
+                mail.send(leader, translate::ask(*number, &waiter.ask, now));
+            }
+        }
+        // Where two led for a while, only one of them goes on with these.
+        for part in theirs.chunks(wire::MAX_PLACES_TOLD) {
+            mail.send(before, translate::withdrawn(part.to_vec()));
+        }
+    }
+
     /// Places what `leader` was to place without it.
     pub(super) fn decide_alone(&mut self, leader: NodeId, now: Moment, mail: &mut Mail) {
         let theirs: Vec<u64> = self

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use mesh::Mesh;
+use mesh::Transport;
 use proto::wire::Machine;
 use proto::{BackendState, Moment, NodeId};
 use routing::scheduler::{FleetInput, LaneSpeed, NodeReport};
@@ -70,7 +70,7 @@ pub(crate) struct Own {
     pub(crate) backends: Vec<Arc<BackendState>>,
     pub(crate) machine: Option<Machine>,
     pub(crate) shares: bool,
-    pub(crate) mesh: Option<Mesh>,
+    pub(crate) mesh: Option<Arc<dyn Transport>>,
 }
 
 impl Tickets {
@@ -122,8 +122,10 @@ impl Tickets {
             }
             state.scheduler.set_leading(is_leading, now);
             state.sort(now, &mut mail);
-            if let Some(before) = before.filter(|before| *before != me) {
-                state.decide_alone(before, now, &mut mail);
+            match (before.filter(|before| *before != me), leader.filter(|leader| *leader != me)) {
+                (Some(before), Some(leader)) => state.ask_other(before, leader, now, &mut mail),
+                (Some(before), None) => state.decide_alone(before, now, &mut mail),
+                (None, _) => {}
             }
             if was_leading && !is_leading && leader.is_none() {
                 // What it had queued for itself it goes on to place for itself.
