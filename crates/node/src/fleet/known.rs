@@ -25,17 +25,6 @@ pub(crate) struct Known {
     pub(crate) others: Vec<Other>,
     /// A machine that knows the code that is shown here, and waits for consent.
     pub(crate) asking: Option<Asking>,
-    /// A machine that knows the code that is shown here, and waits for consent.
-    pub(crate) asking: Option<Asking>,
-}
-
-/// A machine that waits to be let in.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub(crate) struct Asking {
-    /// Its identity.
-    pub(crate) id: String,
-    /// What it calls itself.
-    pub(crate) name: String,
 }
 
 /// A machine that waits to be let in.
