@@ -328,6 +328,9 @@ pub struct SettingView {
     pub source: String,
     /// What it means, in one sentence.
     pub about: String,
+    /// The value that it has where nobody says anything; `None` where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default: Option<String>,
 }
 
 /// A row of `GET /fleet/doctor` and `herd doctor --json`.

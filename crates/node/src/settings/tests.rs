@@ -41,6 +41,7 @@ fn flags_beat_environment_beats_file_beats_default() {
     ] {
         let (settings, _) = read(flags, vars, file).unwrap();
         let row = settings.table().into_iter().find(|row| row.name == "FLEET_PORT").unwrap();
+        assert_eq!(row.default.as_deref(), Some("11435"));
         assert_eq!((settings.port, row.value, row.source.as_str()), (port, port.to_string(), source));
     }
 }
