@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,10 @@ pub(crate) struct Fixed {
     pub(crate) changes: Mutex<Vec<Change>>,
     /// What happens when a code is shown.
     pub(crate) pairing: Mutex<Option<PairStream>>,
+    /// What this node tells of itself; nothing else can be seen.
+    pub(crate) status: Mutex<Option<serde_json::Value>>,
+    /// How often anybody looked at anything.
+    pub(crate) looks: AtomicU64,
 }
 
 impl Fixed {
@@ -101,8 +106,11 @@ impl Fleet for Fixed {
         self.pairing.lock().unwrap().take().unwrap_or_else(|| Box::pin(futures_util::stream::empty()))
     }
 
-    fn view(&self, _: View) -> ViewFuture {
-        Box::pin(std::future::ready(Err(ViewError::NotFound("nothing to see".to_owned()))))
+    fn view(&self, view: View) -> ViewFuture {
+        self.looks.fetch_add(1, Ordering::Relaxed);
+        let status = self.status.lock().unwrap().clone().filter(|_| view == View::Status);
+        let seen = status.map(|status| status.to_string().into());
+        Box::pin(std::future::ready(seen.ok_or_else(|| ViewError::NotFound("nothing to see".to_owned()))))
     }
 
     fn gauges(&self) -> Gauges {
@@ -213,6 +221,8 @@ impl House {
             movers: Mutex::default(),
             changes: Mutex::default(),
             pairing: Mutex::default(),
+            status: Mutex::default(),
+            looks: AtomicU64::default(),
         });
         let settings = Settings {
             node_name: "here".to_owned(),
