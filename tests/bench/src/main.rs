@@ -5,6 +5,8 @@
 
 mod client;
 mod clock;
+#[cfg(target_os = "linux")]
+mod fleet;
 mod http;
 mod process_facts;
 mod processes;
@@ -45,6 +47,9 @@ enum Sub {
         /// Port to listen on; 0 is any.
         #[arg(long, default_value_t = 0)]
         port: u16,
+        /// Models that it lists beside its own, none of which it serves.
+        #[arg(long, default_value_t = 0)]
+        more: u32,
     },
     /// Mixed traffic against backends that fail, for as long as asked; fails on lost requests and on growth.
     Soak(Soak),
@@ -52,7 +57,7 @@ enum Sub {
 
 #[derive(Debug, Args)]
 struct Run {
-    /// Rows to play (1 2 3 3t 4 4b 5 6 7 7b 7t 12b 13 16 17 18 18m 18w); all when none is named.
+    /// Rows to play (1 2 3 3t 4 4b 5 6 7 7b 7t 8 9 11 12 12b 13 14 15 16 17 18 18m 18w); all when none is named.
     rows: Vec<String>,
     /// The `herd` to measure; default: beside this program.
     #[arg(long)]
@@ -88,7 +93,7 @@ fn main() -> Result<()> {
     let arguments = Arguments::parse();
     processes::allow_many_files()?;
     match arguments.command {
-        Some(Sub::Stub { port }) => stub::run(port),
+        Some(Sub::Stub { port, more }) => stub::run(port, more),
         Some(Sub::Soak(soak)) => {
             processes::end_all_on_signal()?;
             let programs = programs(soak.herd.as_deref(), None)?;

@@ -31,13 +31,16 @@ pub(crate) struct Process {
     child: Child,
     address: SocketAddr,
     name: &'static str,
+    /// When it was started, in nanoseconds of the clock.
+    since: u64,
 }
 
 impl Process {
     fn spawn(name: &'static str, command: &mut Command, port: u16) -> Result<Self> {
+        let since = clock::now_ns();
         let child = command.spawn().with_context(|| format!("starting {name}"))?;
         RUNNING.lock().unwrap_or_else(PoisonError::into_inner).push(child.id());
-        Ok(Self { child, address: address(port), name })
+        Ok(Self { child, address: address(port), name, since })
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -153,11 +156,19 @@ impl Programs {
 
     /// Starts a stub on `port`; 0 is any.
     pub(crate) fn stub_at(&self, port: u16) -> Result<Process> {
+        self.stub_that_lists(port, 0)
+    }
+
+    /// Starts a stub on `port` that lists `more` models beside its own.
+    pub(crate) fn stub_that_lists(&self, port: u16, more: u32) -> Result<Process> {
         let me = std::env::current_exe().context("finding this program")?;
         // Its standard input stays open as long as this process lives: its end ends the stub.
         let mut process = Process::spawn(
             "the stub",
-            Command::new(me).args(["stub", "--port", &port.to_string()]).stdin(Stdio::piped()).stdout(Stdio::piped()),
+            Command::new(me)
+                .args(["stub", "--port", &port.to_string(), "--more", &more.to_string()])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped()),
             0,
         )?;
         let output = process.child.stdout.take().context("the stub has no output")?;
@@ -212,6 +223,16 @@ impl Programs {
 
     /// As [`Programs::herd`], in front of `backends` as Herd's settings name them.
     pub(crate) fn herd_before(&self, backends: &[String]) -> Result<Option<(Process, Duration)>> {
+        let Some((mut process, folder)) = self.herd_with(backends, &[])? else { return Ok(None) };
+        let since = process.since;
+        let took =
+            process.until_ready(since, Duration::from_millis(1)).with_context(|| tail(&folder.join("stderr")))?;
+        Ok(Some((process, took)))
+    }
+
+    /// Starts Herd in front of `backends` with these variables besides, without waiting for it; answers the folder, in
+    /// which `data` is its data directory.
+    pub(crate) fn herd_with(&self, backends: &[String], vars: &[(&str, &str)]) -> Result<Option<(Process, PathBuf)>> {
         let Some(program) = &self.herd else { return Ok(None) };
         let folder = self.fresh_folder()?;
         let port = sockets::free_port()?;
@@ -225,13 +246,9 @@ impl Programs {
         for backend in backends {
             command.args(["--backend", backend]);
         }
-        command.env("FLEET_LOCAL_DISCOVERY", "off");
+        command.env("FLEET_LOCAL_DISCOVERY", "off").envs(vars.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(folder.join("stderr"))?);
-        let since = clock::now_ns();
-        let mut process = Process::spawn("herd", &mut command, port)?;
-        let took =
-            process.until_ready(since, Duration::from_millis(1)).with_context(|| tail(&folder.join("stderr")))?;
-        Ok(Some((process, took)))
+        Ok(Some((Process::spawn("herd", &mut command, port)?, folder)))
     }
 }
 

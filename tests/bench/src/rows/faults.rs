@@ -13,7 +13,7 @@ use crate::stage::{Servers, Stage, Target, stub_says};
 use crate::stats::median;
 use crate::tokens::Tokens;
 
-const CONCURRENT: usize = 120;
+pub(super) const CONCURRENT: usize = 120;
 
 /// Row 12b: of three backends one refuses everything at once.
 pub(crate) fn refusing(stage: &mut Stage) -> Result<Vec<Measure>> {
@@ -51,7 +51,7 @@ pub(crate) fn refusing(stage: &mut Stage) -> Result<Vec<Measure>> {
 }
 
 /// Sends all requests at once; answers how many were not answered with 200.
-async fn ask_at_once(target: &Target) -> Result<u64> {
+pub(super) async fn ask_at_once(target: &Target) -> Result<u64> {
     let request: std::sync::Arc<[u8]> = client::chat(target.plain, "tiny delay_ms=200", false, 0).into();
     let mut tasks = JoinSet::new();
     for _ in 0..CONCURRENT {

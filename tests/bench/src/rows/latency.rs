@@ -11,7 +11,7 @@ use crate::stage::{Slices, Stage, Target};
 use crate::stats::{quantile, us};
 
 /// Long enough for thousands of tiny requests, short enough that neighbours' load is shared alike.
-const SLICE: Duration = Duration::from_millis(400);
+pub(super) const SLICE: Duration = Duration::from_millis(400);
 
 /// Bytes of prompt in row 7b.
 pub(super) const LARGE: usize = 1_000_000;

@@ -77,14 +77,7 @@ fn measure(what: String, unit: &'static str, value: Option<f64>, bar: Bar) -> Me
 
 /// Row 16.
 pub(crate) fn five(stage: &mut Stage) -> Result<Vec<Measure>> {
-    let Some(herd) = stage.programs.herd.clone() else { return Ok(Vec::new()) };
-    let fake_ollama = herd.with_file_name("fake-ollama");
-    ensure!(
-        fake_ollama.is_file(),
-        "no fake-ollama beside {}: build it with `cargo build --release --bins`",
-        herd.display()
-    );
-    let programs = hosts::Programs { herd, fake_ollama };
+    let Some(programs) = programs(stage)? else { return Ok(Vec::new()) };
     let rounds = stage.rounds(ROUND);
     let mut figures = Figures::default();
     let mut idle = Vec::new();
@@ -101,6 +94,18 @@ pub(crate) fn five(stage: &mut Stage) -> Result<Vec<Measure>> {
         eprintln!("  round {} of {rounds}", round + 1);
     }
     Ok([idle, figures.measures()].concat())
+}
+
+/// What machines run; `None` without a Herd.
+pub(super) fn programs(stage: &Stage) -> Result<Option<hosts::Programs>> {
+    let Some(herd) = stage.programs.herd.clone() else { return Ok(None) };
+    let fake_ollama = herd.with_file_name("fake-ollama");
+    ensure!(
+        fake_ollama.is_file(),
+        "no fake-ollama beside {}: build it with `cargo build --release --bins`",
+        herd.display()
+    );
+    Ok(Some(hosts::Programs { herd, fake_ollama }))
 }
 
 /// Everything once.

@@ -3,12 +3,18 @@
 mod cpu;
 mod faults;
 mod latency;
+mod listings;
 mod loads;
 #[cfg(target_os = "linux")]
 mod members;
 mod memory;
+mod placing;
 mod streams;
+#[cfg(target_os = "linux")]
+mod strikes;
 mod translation;
+#[cfg(target_os = "linux")]
+mod travel;
 
 use anyhow::Result;
 
@@ -34,8 +40,18 @@ pub(crate) const ROWS: &[Row] = &[
     Row { names: &["7"], play: memory::large_bodies },
     Row { names: &["7b"], play: latency::large_prompt },
     Row { names: &["7t"], play: translation::large_prompt },
+    Row { names: &["8"], play: listings::tags },
+    Row { names: &["9", "15"], play: placing::tickets },
+    #[cfg(target_os = "linux")]
+    Row { names: &["11"], play: strikes::dies },
+    #[cfg(target_os = "linux")]
+    Row { names: &["12"], play: strikes::hangs },
     Row { names: &["12b"], play: faults::refusing },
+    #[cfg(target_os = "linux")]
+    Row { names: &["12b"], play: travel::refusing },
     Row { names: &["13"], play: faults::left },
+    #[cfg(target_os = "linux")]
+    Row { names: &["14"], play: travel::added },
     Row { names: &["17"], play: faults::start },
     #[cfg(target_os = "linux")]
     Row { names: &["16"], play: members::five },

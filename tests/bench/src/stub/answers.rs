@@ -1,6 +1,7 @@
 //! What the stub says: an Ollama of version 0.33 with one loaded model, whose every token carries the time it was written.
 
 use std::io::Write as _;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use crate::clock;
 
@@ -11,6 +12,14 @@ pub(crate) const MODEL: &str = "bench";
 const CONTEXT: u64 = 16 * 1024 * 1024;
 
 const DIGEST: &str = "5e1f0c9a7d3b2468ace013579bdf02468ace13579bdf02468ace13579bdf0246";
+
+/// Models that are listed beside it.
+static MORE: AtomicU32 = AtomicU32::new(0);
+
+/// From now on so many models are listed beside the only one.
+pub(crate) fn list_more(models: u32) {
+    MORE.store(models, Relaxed);
+}
 
 /// The two dialects that the stub streams in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,12 +42,16 @@ pub(crate) fn management(method: &str, path: &str) -> (u16, String) {
     match path {
         "/" if get => (200, "Ollama is running".to_owned()),
         "/api/version" if get => (200, r#"{"version":"0.33.0"}"#.to_owned()),
-        "/api/tags" if get => (
-            200,
-            format!(
-                r#"{{"models":[{{"name":"{MODEL}:latest","model":"{MODEL}:latest","modified_at":"2026-01-01T00:00:00Z","size":700000000,"digest":"{DIGEST}","details":{details},"capabilities":["completion","tools"]}}]}}"#
-            ),
-        ),
+        "/api/tags" if get => {
+            let row = |name: &str| {
+                format!(
+                    r#"{{"name":"{name}:latest","model":"{name}:latest","modified_at":"2026-01-01T00:00:00Z","size":700000000,"digest":"{DIGEST}","details":{details},"capabilities":["completion","tools"]}}"#
+                )
+            };
+            let mut rows = vec![row(MODEL)];
+            rows.extend((0..MORE.load(Relaxed)).map(|number| row(&format!("another-model-{number}"))));
+            (200, format!(r#"{{"models":[{}]}}"#, rows.join(",")))
+        }
         "/api/ps" if get => (
             200,
             format!(

@@ -122,7 +122,8 @@ impl Drop for Open<'_> {
 }
 
 /// Runs the stub on `port` (0: a free one) until standard input ends.
-pub(crate) fn run(port: u16) -> Result<()> {
+pub(crate) fn run(port: u16, more: u32) -> Result<()> {
+    answers::list_more(more);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (ended, end) = tokio::sync::oneshot::channel::<()>();
     std::thread::spawn(move || {
