@@ -109,7 +109,7 @@ pub(crate) fn hangs(stage: &mut Stage) -> Result<Vec<Measure>> {
             (Strike::Stop, "a herd is stopped"),
             (Strike::Pull, "a cable is pulled"),
         ] {
-            let Some(mut home) = Home::quick(&programs) else { return Ok(Vec::new()) };
+            let Some(mut home) = Home::quick(3, &programs) else { return Ok(Vec::new()) };
             let (_, before, after) = home.hang(how);
             eprintln!("  {round} of {rounds}: {what}: before: {before}; after: {after}");
             lines.toll(what, &after);

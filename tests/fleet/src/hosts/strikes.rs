@@ -262,12 +262,23 @@ impl Home {
         (struck, self.toll(&before, struck), self.toll(&after, struck))
     }
 
-    /// Machines for [`Home::hang`].
+    /// Apps ask steadily at all doors while `act` does something to the machines. What they got; `struck`: the machine that
+    /// it is done to, which has no apps.
+    pub fn while_asking(&mut self, struck: Option<u8>, lasting: Duration, act: impl FnOnce(&mut Home)) -> Toll {
+        let doors = self.others(struck.as_slice());
+        let apps = self.steadily(&doors, lasting);
+        std::thread::sleep(PAUSE);
+        act(self);
+        let seen = apps.join().expect("apps do not fail");
+        self.toll(&seen, struck.unwrap_or(0))
+    }
+
+    /// So many machines that give short answers, for [`Home::hang`] and [`Home::while_asking`].
     ///
     /// # Panics
     /// As [`Home::in_common`].
-    pub fn quick(programs: &Programs) -> Option<Home> {
-        Home::in_common(3, SHORT_SLOTS, SHORT_WORDS, programs)
+    pub fn quick(machines: u8, programs: &Programs) -> Option<Home> {
+        Home::in_common(machines, SHORT_SLOTS, SHORT_WORDS, programs)
     }
 
     /// Machines for [`Home::strike_leader`].
@@ -318,8 +329,9 @@ impl Home {
         })
     }
 
-    /// What `seen` comes to, where machine `struck` was struck.
+    /// What `seen` comes to, where machine `struck` (0: none) was struck.
     pub fn toll(&self, seen: &[(u8, Seen)], struck: u8) -> Toll {
+        let name = self.hosts.iter().find(|host| host.number == struck).map(|host| host.name.as_str());
         let mut toll = Toll { asked: seen.len(), ..Toll::default() };
         for (door, seen) in seen {
             let words = || format!("at {}: {seen}", self.host(*door).name);
@@ -337,7 +349,7 @@ impl Home {
             }
             let by = seen.id.as_ref().and_then(|id| self.served_by(*door, id));
             // An app of a machine that was cut off loses what others were giving it, and the other way round.
-            let had_to_do = by.as_deref().is_some_and(|by| (by == self.host(struck).name) != (*door == struck));
+            let had_to_do = by.as_deref().is_some_and(|by| (Some(by) == name) != (*door == struck));
             match had_to_do {
                 true => toll.cut += 1,
                 false => toll.cut_elsewhere.push(format!("{} by {by:?}", words())),

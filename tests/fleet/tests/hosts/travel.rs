@@ -45,7 +45,7 @@ fn fifty_streams_and_the_leaders_cable_is_pulled() {
 
 /// One of three machines begins to hang under thirty requests a second.
 fn hangs(how: Strike) -> Option<Toll> {
-    let mut home = Home::quick(&Programs::built())?;
+    let mut home = Home::quick(3, &Programs::built())?;
     let (_, before, after) = home.hang(how);
     nothing_is_lost(&before);
     nothing_is_lost(&after);
@@ -64,4 +64,38 @@ fn an_inference_server_that_never_answers_costs_no_app_anything() {
 fn a_machine_that_is_stopped_costs_no_app_anything_but_what_it_was_saying() {
     let Some(after) = hangs(Strike::Stop) else { return };
     assert_eq!(after.errors(), after.cut, "{after}");
+}
+
+#[test]
+fn apps_do_not_notice_leaders_that_quit_sleep_or_come_back_nor_networks_that_fall_apart() {
+    let Some(mut home) = Home::quick(5, &Programs::built()) else { return };
+    let four = Duration::from_secs(4);
+    let leader = home.agree_soon(&home.all()).0;
+    let quits = home.while_asking(Some(leader), four, |home| {
+        assert_eq!(home.host_mut(leader).quit(), Some(0));
+        home.host_mut(leader).start();
+        home.host_mut(leader).is_up_soon();
+    });
+    eprintln!("quits {quits}");
+    nothing_is_lost(&quits);
+    assert_eq!(quits.errors(), quits.cut, "{quits}");
+
+    let leader = home.agree_soon(&home.all()).0;
+    let sleeps = home.while_asking(Some(leader), four * 2, |home| {
+        home.put_to_sleep(leader);
+    });
+    eprintln!("sleeps {sleeps}");
+    nothing_is_lost(&sleeps);
+    assert_eq!(sleeps.errors(), sleeps.cut, "{sleeps}");
+
+    // The leader goes with one other.
+    let leader = home.agree_soon(&home.all()).0;
+    let away = [leader, home.others(&[leader])[0]];
+    let splits = home.while_asking(None, four * 2, |home| {
+        home.split(&away);
+        home.heal(&away);
+    });
+    eprintln!("splits {splits}");
+    assert!(splits.lost.is_empty(), "lost: {:#?}", splits.lost);
+    assert!(splits.silent.is_empty(), "cut without a word: {:#?}", splits.silent);
 }
