@@ -1,6 +1,8 @@
 //! Decides where each request goes, what it waits for, and what to try next.
 //!
-//! A fleet of one: among this machine's backends that have the model, the least loaded one, ties in turn. Knows the
+//! Two levels: [`scheduler`] chooses among the machines of the fleet, [`Router`] among the backends of one.
+//!
+//! The router: among this machine's backends that have the model, the least loaded one, ties in turn. Knows the
 //! slots of every backend and learns those it is not told, keeps who must wait in a bounded and fair queue, lets
 //! backends that fail rest, loads and unloads models where the server would do that badly, keeps every request to the
 //! context that is loaded, and gives one to another backend when its own is lost or when the first content of a
