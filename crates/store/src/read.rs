@@ -82,21 +82,19 @@ pub(crate) fn overview(connection: &Connection, now: f64) -> Result<OverviewView
         &format!(
             "SELECT total(requests), total(completed), total(failed), total(completed_ms) / sum(completed),
                     total(ttft_ms) / sum(ttfts), total(prompt), total(completion),
-                    (SELECT count(*) FROM (
-                        SELECT model FROM request_traces WHERE status = 'completed' AND {rows}
-                        UNION SELECT model FROM fleet_hours WHERE completed > 0 AND {hours})),
+                    count(DISTINCT iif(completed > 0, model, NULL)),
                     total(lately)
              FROM (
-                SELECT count(*) AS requests, count(*) FILTER (WHERE status = 'completed') AS completed,
+                SELECT model, count(*) AS requests, count(*) FILTER (WHERE status = 'completed') AS completed,
                        count(*) FILTER (WHERE status IN ('failed', 'incomplete', 'no_output')) AS failed,
                        total(latency_ms) FILTER (WHERE status = 'completed') AS completed_ms,
                        total(time_to_first_token_ms) FILTER (WHERE status = 'completed') AS ttft_ms,
                        count(time_to_first_token_ms) FILTER (WHERE status = 'completed') AS ttfts,
                        total(prompt_tokens) AS prompt, total(completion_tokens) AS completion,
                        count(*) FILTER (WHERE timestamp >= ?1) AS lately
-                FROM request_traces WHERE status <> 'retried' AND {rows}
+                FROM request_traces WHERE status <> 'retried' AND {rows} GROUP BY model
                 UNION ALL
-                SELECT requests, completed, failed + broken, completed_ms, ttft_ms, ttfts, prompt_tokens,
+                SELECT model, requests, completed, failed + broken, completed_ms, ttft_ms, ttfts, prompt_tokens,
                        completion_tokens, iif(hour >= ?1, requests, 0)
                 FROM fleet_hours WHERE {hours})"
         ),

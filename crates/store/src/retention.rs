@@ -56,8 +56,9 @@ impl Kept {
 
     /// SQL that tells whether a row counts.
     pub(crate) fn rows(self) -> String {
-        // The first comparison settles nearly all.
-        format!("(timestamp >= {} OR (timestamp >= {} AND {OWN}))", self.others, self.own)
+        // The first comparison settles nearly all. The plus keeps SQLite from looking all of them up in an index, which
+        // takes twice as long as reading on (measured November 2026).
+        format!("(+timestamp >= {} OR (+timestamp >= {} AND {OWN}))", self.others, self.own)
     }
 
     /// SQL that tells whether an hour's sums count.
