@@ -1,9 +1,11 @@
-//! Chores of this repository, each with its own set-up: `cargo xtask demo|test|ci|ui|bench|soak|fuzz`.
+//! Chores of this repository, each with its own set-up: `cargo xtask demo|test|ci|ui|bundle|xcheck|bench|soak|fuzz`.
 
 mod arrows;
+mod bundle;
 mod chores;
 mod ci;
 mod demo;
+mod desktop;
 mod process;
 mod sdk;
 mod tally;
@@ -38,6 +40,10 @@ enum Chore {
     Ci,
     /// Builds the dashboard into `ui/dist`, which is committed; or checks and tests it.
     Ui(ui::Options),
+    /// Makes the package for Debian and Ubuntu, with the desktop app in it.
+    Bundle(bundle::Options),
+    /// Type-checks everything for macOS and Windows.
+    Xcheck,
     /// Builds Herd for release and measures it; arguments go to the benchmark (`--help` among them).
     Bench {
         /// Rows and options of the benchmark.
@@ -79,6 +85,8 @@ fn carry_out(chore: Chore) -> Result<ExitCode> {
         Chore::Test(options) => test::run(&options),
         Chore::Ui(options) => ui::run_and_close(&options),
         Chore::Ci => ci::run_and_close(),
+        Chore::Bundle(options) => bundle::run_bundle(&options).map(|()| ExitCode::SUCCESS),
+        Chore::Xcheck => xcheck::run_and_close(),
         Chore::Bench { arguments } => chores::bench(&arguments).map(|()| ExitCode::SUCCESS),
         Chore::Soak { minutes } => chores::soak(minutes).map(|()| ExitCode::SUCCESS),
         Chore::Fuzz { seconds } => chores::fuzz(seconds).map(|()| ExitCode::SUCCESS),

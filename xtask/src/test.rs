@@ -7,7 +7,7 @@ use clap::Args;
 use parts::engine::{self, Engine};
 
 use crate::tally::Tally;
-use crate::{cargo, process, sdk, ui};
+use crate::{cargo, desktop, process, sdk, ui};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -31,17 +31,18 @@ pub(crate) fn all(quick: bool, tally: &mut Tally) -> Result<()> {
     } else {
         real_engine(tally)
     };
-    // Some tests start our programs; cargo builds those of another package only if told to. The whole workspace at once,
+    // Some tests start our programs; cargo builds those of another package only if told to. All default members at once,
     // here as below, because features would otherwise be united differently and much be compiled twice.
     println!("== building");
-    let built = process::run(cargo().args(["build", "--quiet", "--workspace", "--bins"]));
+    let built = process::run(cargo().args(["build", "--quiet", "--bins"]));
     process::go_on()?;
     if let Err(error) = built {
         tally.fail("building", &format!("{error:#}"));
         return Ok(());
     }
-    println!("== cargo test --workspace");
-    tally.run("cargo test --workspace", cargo().args(["test", "--workspace", "--no-fail-fast"]))?;
+    println!("== cargo test");
+    tally.run("cargo test", cargo().args(["test", "--no-fail-fast"]))?;
+    desktop::all(tally)?;
     if !quick {
         ui::tests(tally)?;
         ui::in_a_browser(tally)?;

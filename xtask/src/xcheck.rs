@@ -4,7 +4,7 @@
 //! That toolchain is of another version than ours and is good for nothing but this.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
 use parts::cache;
@@ -16,13 +16,21 @@ use crate::{root, target};
 const TARGETS: [&str; 2] = ["aarch64-apple-darwin", "x86_64-pc-windows-gnu"];
 
 /// With these, everything they stand on is checked too.
-const PACKAGES: [&str; 3] = ["cli", "parts", "xtask"];
+const PACKAGES: [&str; 4] = ["cli", "herd-desktop", "parts", "xtask"];
 
 const INSTALL: &str =
     "apt-get install -y --no-install-recommends rustc-web cargo-web rust-web-src binutils-mingw-w64-x86-64";
 
 const RUSTC: &str = "/usr/bin/rustc";
 const CARGO: &str = "/usr/bin/cargo";
+
+/// [`all`] and the closing line.
+pub(crate) fn run_and_close() -> Result<ExitCode> {
+    let mut tally = Tally::default();
+    all(&mut tally)?;
+    tally.close();
+    Ok(if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
 
 /// Checks each target and counts it as one test; a missing toolchain is a loud skip.
 pub(crate) fn all(tally: &mut Tally) -> Result<()> {

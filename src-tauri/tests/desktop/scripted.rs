@@ -128,7 +128,7 @@ type Said = State<Arc<Mutex<Script>>>;
 fn share(state: &str, code: &str, meetings: bool) -> Value {
     json!({
         "state": state, "code": code, "reason": "A sentence of Herd.", "until": null, "rule": null,
-        "rules": [{ "rule": "meetings", "enabled": meetings }, { "rule": "battery", "enabled": true }],
+        "rules": [{ "id": "meetings", "enabled": meetings }, { "id": "battery", "enabled": true }],
     })
 }
 
