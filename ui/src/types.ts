@@ -132,6 +132,7 @@ export interface Trace {
   fallback_used: boolean;
   excluded_nodes: string[];
   client_ip: string;
+  client_key?: string;
   original_format: string;
   error_message?: string;
   timestamp: number;

@@ -167,6 +167,7 @@ function Facts(props: { why: Why }) {
       [fact.http, why.http_status],
       [fact.app, why.app],
       [fact.client, why.client_ip],
+      [fact.key, why.client_key],
       [fact.model, why.original_model],
       [fact.served, why.model !== why.original_model ? why.model : undefined],
       [fact.machine, why.node_id],

@@ -200,7 +200,8 @@ async function ask(node: Node): Promise<Try> {
     const result = await chat({ model: askFor(model, node), messages, most: 8, only: node.name }, AbortSignal.timeout(120_000), (piece) => {
       said += piece.content ?? "";
     });
-    return { state: "good", words: said.trim(), ms: result.firstMs ?? result.totalMs, by: [result.node, model].filter(Boolean).join(" · ") };
+    if (result.node !== undefined && result.node !== node.name) return { state: "bad", words: text.another(result.node) };
+    return { state: "good", words: said.trim(), ms: result.firstMs ?? result.totalMs, by: model };
   } catch (error) {
     return { state: "bad", words: error instanceof Error ? error.message : String(error) };
   }
@@ -242,7 +243,7 @@ export function TryIt() {
                       <Icon name="check" size={17} />
                       <span>
                         {text.arrived(format.span(tried()?.ms ?? 0))}
-                        <span class="muted"> {tried()?.by}</span>
+                        <span class="muted"> {text.by(tried()?.by ?? "")}</span>
                       </span>
                     </Match>
                     <Match when={tried()?.state === "bad"}>
