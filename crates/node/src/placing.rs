@@ -188,6 +188,24 @@ impl Placer {
         }
     }
 
+    /// How fast a model of a backend of this node was before this start, in tokens per second.
+    pub(crate) fn remember(&self, backend: &str, model: &str, prefill: Option<f64>, decode: Option<f64>) {
+        // As if it had been one request of this many tokens: what is measured from now on soon outweighs it.
+        const TOKENS: u64 = 100;
+        let took = |rate: Option<f64>| {
+            rate.filter(|rate| (0.1..1e6).contains(rate)).map(|rate| Duration::from_secs_f64(TOKENS as f64 / rate))
+        };
+        let input = Input::Timed {
+            backend: proto::BackendId::new(backend),
+            model: ModelName::new(model),
+            prompt_tokens: TOKENS,
+            prefill: took(prefill),
+            completion_tokens: TOKENS,
+            decode: took(decode),
+        };
+        self.tell(self.lock(), input);
+    }
+
     pub(crate) fn backends(&self, backends: Vec<Arc<BackendState>>) {
         self.tell(self.lock(), Input::Backends(backends));
     }

@@ -313,6 +313,20 @@ async fn serve(start: Start, mut stops: Orders, listens: impl FnOnce(&[String]))
 
     // Clients that come now wait in the listeners' queues for what the first look finds.
     watch.first_look().await;
+    tasks.spawn("speeds", {
+        let (store, placer) = (node.store.clone(), placer.clone());
+        |_| async move {
+            // What was learnt outlives a restart; nobody waits for it.
+            let own = store.node_key().to_owned();
+            match tokio::task::spawn_blocking(move || store.speeds()).await {
+                Ok(Ok(speeds)) => speeds.iter().filter(|speed| speed.node_key == own).for_each(|speed| {
+                    placer.remember(&speed.backend, &speed.model, speed.prefill, speed.decode);
+                }),
+                Ok(Err(error)) => tracing::warn!(%error, "how fast models were is not known"),
+                Err(error) => tracing::error!(%error, "how fast models were is not known"),
+            }
+        }
+    });
     let workers = start_workers(&door, listeners, cores, &stopping)?;
     tracing::info!(addresses = node.listening.join(", "), node = node.settings.node_name, "listening");
     listens(&node.listening);

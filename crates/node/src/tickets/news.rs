@@ -62,6 +62,27 @@ pub(super) struct Told {
     pub(super) looked: Moment,
     /// The other nodes within reach.
     pub(super) doors: BTreeSet<NodeId>,
+    /// What the scheduler was last told of each node.
+    reports: Vec<Arc<NodeReport>>,
+}
+
+impl Told {
+    /// Those that say the same as before are the same: the scheduler need not look at them again.
+    fn same_or_new(&mut self, reports: Vec<NodeReport>) -> Vec<Arc<NodeReport>> {
+        let is_same = |one: &NodeReport, other: &NodeReport| {
+            (one.id, &one.name, one.memory, one.vram, one.shares)
+                == (other.id, &other.name, other.memory, other.vram, other.shares)
+                && one.backends.len() == other.backends.len()
+                && one.backends.iter().zip(&other.backends).all(|(one, other)| Arc::ptr_eq(one, other))
+        };
+        let known = std::mem::take(&mut self.reports);
+        let kept = |report: NodeReport| {
+            let same = known.iter().find(|known| is_same(known, &report)).cloned();
+            same.unwrap_or_else(|| Arc::new(report))
+        };
+        self.reports = reports.into_iter().map(kept).collect();
+        self.reports.clone()
+    }
 }
 
 /// What this node says of itself to its own scheduler.
@@ -99,7 +120,8 @@ impl Tickets {
             let machine = summary.and_then(|summary| summary.machine.as_ref());
             reports.push(report(other.id, other.name.clone(), other.backends.clone(), machine, shares));
         }
-        state.tell(FleetInput::Nodes(reports.into_iter().map(Arc::new).collect()), now, &mut mail);
+        let reports = state.told.same_or_new(reports);
+        state.tell(FleetInput::Nodes(reports), now, &mut mail);
         let gone: Vec<NodeId> = state.told.doors.difference(&doors).copied().collect();
         let is_new = doors.difference(&state.told.doors).next().is_some();
         for door in gone {
