@@ -9,7 +9,7 @@ use routing::{Wish, Wished};
 use serde_json::json;
 
 use crate::fleet::{Done, Order};
-use crate::run::Node;
+use crate::node::Node;
 
 /// How long somebody waits for a model; the load itself goes on.
 const LONGEST: Duration = Duration::from_secs(600);

@@ -6,7 +6,7 @@ use backend::Note;
 use proto::view::CheckView;
 use proto::{BackendKind, BackendState, Health, Link};
 
-use crate::run::Node;
+use crate::node::Node;
 
 /// What the checks look at.
 pub(crate) struct Facts<'a> {

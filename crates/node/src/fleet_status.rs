@@ -9,7 +9,7 @@ use routing::Router;
 use serde_json::{Value, json};
 
 use crate::fleet::known::{Known, Other, word};
-use crate::run::Node;
+use crate::node::Node;
 use crate::views::backend_view;
 
 /// All of it. What is not known is null. `machine`: this one, where it could be sensed.

@@ -14,6 +14,7 @@ mod fleet_status;
 mod lanes;
 mod loads;
 pub mod logging;
+mod node;
 mod outside;
 mod placing;
 mod reach;

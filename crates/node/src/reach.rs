@@ -9,7 +9,7 @@ use proto::{Address, ApiSet, BackendId, BackendKind, BackendState, Health, Link,
 use routing::scheduler::{FleetAsk, Priority, Zone};
 use tokio::sync::oneshot;
 
-use crate::run::Node;
+use crate::node::Node;
 use crate::tickets::{Asked, Given};
 
 /// Times that a node without room is asked for by one attempt before its client is told that all are busy. There is no

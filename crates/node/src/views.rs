@@ -16,7 +16,7 @@ use store::{ReadError, Store};
 
 use crate::fleet::known::Asking;
 use crate::fleet::{FleetKey, Order};
-use crate::run::Node;
+use crate::node::Node;
 use crate::sharing::Shown;
 use crate::{doctor, fleet_status, lanes};
 

@@ -55,12 +55,15 @@ pub(crate) struct Place {
     /// Told what others say about requests.
     pub(crate) tickets: Arc<Tickets>,
     /// Told whenever what is known has changed.
-    pub(crate) learn: Box<dyn Fn(&Known, Option<Arc<dyn mesh::Transport>>) + Send + Sync>,
+    pub(crate) learn: Learn,
     /// What others are given of the history.
     pub(crate) journals: Arc<Journals>,
     /// Serves requests that come from other nodes.
     pub(crate) guests: Arc<gateway::Worker>,
 }
+
+/// Takes what is known, and the mesh where there is one.
+type Learn = Box<dyn Fn(&Known, Option<Arc<dyn mesh::Transport>>) + Send + Sync>;
 
 /// What listings show: this node's given name, and each other one within reach with its name and its list's digest.
 pub(super) type Listed = (Option<Arc<str>>, Vec<(NodeId, Arc<str>, [u8; 16])>);
