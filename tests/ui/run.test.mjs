@@ -65,7 +65,7 @@ describe("every page", () => {
   test("is served with a policy that lets nothing else in, and only once", async () => {
     const first = await fetch(`${machines[0].url}/dashboard/requests/abc`);
     const policy = first.headers.get("content-security-policy");
-    assert.match(policy, /default-src 'self'/);
+    assert.match(policy, /default-src 'none'/);
     assert.doesNotMatch(policy, /unsafe/);
     const again = await fetch(`${machines[0].url}/dashboard`, { headers: { "If-None-Match": first.headers.get("etag") } });
     assert.equal(again.status, 304);

@@ -11,9 +11,9 @@ struct Files;
 
 const PAGE: &str = "index.html";
 
-/// Nothing but our own files is run, shown or asked, and nobody puts the page into a frame.
-const POLICY: &str = "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
-                      object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+/// Nothing but our own files of the kinds that the page has is run, shown or asked, and nobody puts it into a frame.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
+                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// The page itself, whichever of its parts is asked for.
 pub(super) fn page(headers: &HeaderMap) -> Response<Body> {
@@ -28,8 +28,10 @@ pub(super) fn asset(path: &str, headers: &HeaderMap) -> Response<Body> {
     if let Some(file) = Files::get(path) {
         return answer(path, file, headers);
     }
+    // No address of the page goes upwards: whoever sends that did not mean the page.
+    let goes_upwards = path.split(['/', '\\']).any(|part| matches!(part, "." | ".."));
     let last = path.rsplit('/').next().unwrap_or(path);
-    match path.starts_with("api/") || path.starts_with("assets/") || last.contains('.') {
+    match goes_upwards || path.starts_with("api/") || path.starts_with("assets/") || last.contains('.') {
         true => missing("there is nothing at this path"),
         false => page(headers),
     }
@@ -50,6 +52,8 @@ fn answer(path: &str, file: EmbeddedFile, headers: &HeaderMap) -> Response<Body>
     head.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     head.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type(path)));
     head.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    // The same as `frame-ancestors`, for browsers that do not know that.
+    head.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     head.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     head.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     response
@@ -92,6 +96,9 @@ mod tests {
             ("assets/nothing", 404, "application/json"),
             ("nothing.js", 404, "application/json"),
             ("../Cargo.toml", 404, "application/json"),
+            ("../api/tags", 404, "application/json"),
+            ("requests/./abc", 404, "application/json"),
+            ("requests\\..\\abc", 404, "application/json"),
             ("api/nothing", 404, "application/json"),
         ] {
             let response = asset(path, &none);
@@ -103,7 +110,7 @@ mod tests {
     #[test]
     fn what_a_browser_has_is_not_sent_again() {
         let first = page(&HeaderMap::new());
-        assert!(first.headers()[header::CONTENT_SECURITY_POLICY].to_str().unwrap().contains("default-src 'self'"));
+        assert!(first.headers()[header::CONTENT_SECURITY_POLICY].to_str().unwrap().contains("default-src 'none'"));
         let tag = first.headers()[header::ETAG].clone();
         let mut headers = HeaderMap::new();
         for (sent, status) in [
