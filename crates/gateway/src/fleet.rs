@@ -158,6 +158,10 @@ impl std::fmt::Debug for GuestPass {
 }
 
 /// The answer to an [`Ask`].
+#[expect(
+    clippy::large_enum_variant,
+    reason = "moved once and unpacked at once: a box would cost each request an allocation"
+)]
 pub enum Placing {
     /// Decided on the spot.
     Now(Result<Ticket, NoTicket>),

@@ -1,4 +1,5 @@
 //! The dashboard's feed and its sessions, as a page sees them.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
 mod scripted;
 

@@ -50,7 +50,7 @@ impl Exchange {
         let kit = self.kit();
         let flowing = match self.flowing(&ticket) {
             Ok(flowing) => flowing,
-            Err(wrong) => return Attempted::Final(wrong),
+            Err(failure) => return Attempted::Final(Wrong::ours(failure)),
         };
         let patience = ticket.patience.filter(|_| !can_wait);
         match ticket.server.clone() {
@@ -217,13 +217,13 @@ impl Exchange {
     }
 
     /// The body, where it flows through and goes to another node.
-    fn flowing(&mut self, ticket: &Ticket) -> Result<Option<AwayBody>, Wrong> {
+    fn flowing(&mut self, ticket: &Ticket) -> Result<Option<AwayBody>, Failure> {
         let Payload::Flowing(flowing, _) = &mut self.payload else { return Ok(None) };
         if ticket.server.is_none() {
             return Ok(None);
         }
         let Some((start, rest)) = flowing.take() else {
-            return Err(Wrong::ours(Failure::new(Cause::Internal, "a body was to be sent twice")));
+            return Err(Failure::new(Cause::Internal, "a body was to be sent twice"));
         };
         let start = futures_util::stream::once(std::future::ready(Ok(http_body::Frame::data(start))));
         let rest = http_body_util::BodyStream::new(rest.map_err(|error| Box::new(error) as _));
