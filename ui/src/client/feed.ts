@@ -15,8 +15,9 @@ export interface Told {
 /** Silence after which the connection is taken to be dead: two heartbeats and some. */
 const SILENCE_MS = 25_000;
 const LONGEST_WAIT_MS = 8_000;
-/** A page that nobody sees for this long listens no more until it is seen again. */
-const UNSEEN_MS = 120_000;
+/** A page that nobody sees for this long listens no more until it is seen again: browsers open six connections to a
+ *  host, and pages in the background would take them from the one in front. */
+const UNSEEN_MS = 20_000;
 
 /** Listens until the function it returns is called. */
 export function listen(told: Told, path = "/dashboard/api/events"): () => void {

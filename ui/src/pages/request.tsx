@@ -74,7 +74,7 @@ function Timeline(props: { why: Why }) {
   const spans = createMemo(() => parts(props.why));
   const total = () => spans().reduce((sum, part) => sum + part.ms, 0);
   return (
-    <Show when={total() > 0}>
+    <Show when={total() > 0 && props.why.status !== "rejected"}>
       <div class="timeline">
         <div class="timeline-bar" aria-hidden="true">
           <For each={spans()}>{(part) => <span data-part={part.kind} style={{ "flex-grow": String(Math.max(part.ms, total() / 200)) }} />}</For>
