@@ -3,7 +3,6 @@
 mod chat;
 mod door;
 mod fleet;
-mod machine;
 mod servers;
 
 use std::fs::File;

@@ -6,6 +6,7 @@ mod chores;
 mod ci;
 mod demo;
 mod desktop;
+mod machine;
 mod process;
 mod sdk;
 mod tally;

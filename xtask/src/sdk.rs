@@ -1,6 +1,7 @@
 //! Runs real client packages against Herd: sets up each language, starts a backend with a Herd before it, runs the suites,
 //! and holds `docs/clients.md` to what they found.
 
+mod fleet;
 pub(crate) mod language;
 mod page;
 mod scene;
@@ -42,6 +43,10 @@ pub(crate) fn all(engine: Option<&Engine>, tally: &mut Tally) -> Result<()> {
     match engine {
         Some(engine) => against("llama-server", || Scene::llama_server(engine), &languages, &mut page, tally)?,
         None => tally.skip("client suites against a real llama-server", "there is none, see above"),
+    }
+    match (engine, languages.iter().find(|language| language.name == "Python")) {
+        (Some(engine), Some(python)) => fleet::play(engine, python, tally)?,
+        _ => tally.skip("Python clients at three machines", "there is no llama-server, or no Python, see above"),
     }
     if tally.failed == failed_before {
         tally.count("docs/clients.md", page.hold(complete));
@@ -92,6 +97,17 @@ mod tests {
     use parts::engine;
 
     use crate::tally::Tally;
+
+    /// For working on it; the programs must have been built. `cargo xtask test` runs all of this too.
+    #[test]
+    #[ignore = "a part of `cargo xtask test`"]
+    fn the_fleet_alone() {
+        let engine = engine::find_or_fetch(&|line| println!("{line}")).unwrap();
+        let mut tally = Tally::default();
+        super::fleet::play(&engine, &super::Language::python().unwrap(), &mut tally).unwrap();
+        tally.close();
+        assert_eq!(tally.failed, 0);
+    }
 
     /// For working on the suites; the programs must have been built. `cargo xtask test` runs all of this too.
     #[test]

@@ -14,8 +14,8 @@ use parts::http;
 use serde_json::json;
 
 use super::chat::{Token, token};
-use super::machine::{Machine, meshes, until};
 use super::{MODEL, Options, STEP, fetch, step};
+use crate::machine::{Machine, meshes, until};
 use crate::process::{go_on, interrupted};
 
 const NAMES: [&str; 5] = ["attic", "bureau", "cellar", "den", "eyrie"];
@@ -53,17 +53,19 @@ pub(super) fn run(herd: &Path, options: &Options) -> Result<()> {
     let mut machines = Vec::new();
     for (name, mesh) in NAMES.into_iter().zip(meshes(count)?) {
         go_on()?;
-        let machine = Machine::start(name, herd, (&engine, &model), &mesh, below.path())?;
+        let engine = engine.start(&model, &["--alias", MODEL, "--ctx-size", "8192", "--parallel", "4"])?;
+        let mut machine = Machine::start(name, herd, engine, &mesh, below.path())?;
+        machine.lists(MODEL, 1)?;
         println!("  {name:6} http://{}", machine.door);
         machines.push(machine);
     }
     step("they become one fleet");
     for joiner in &machines[1..] {
-        machines[0].lets_in(joiner)?;
+        machines[0].lets_in(joiner, &|line| println!("  {line}"))?;
     }
-    let leader = agree(&machines)?;
+    let leader = Machine::agree(&machines)?;
     for machine in &mut machines {
-        machine.is_listed_by(count)?;
+        machine.lists(MODEL, count)?;
     }
     println!("  all hear each other; {} leads", machines[leader].name);
 
@@ -90,17 +92,6 @@ pub(super) fn run(herd: &Path, options: &Options) -> Result<()> {
     }
     println!("\nended");
     Ok(())
-}
-
-/// Waits until all hear each other and follow one leader; which of them that is.
-fn agree(machines: &[Machine]) -> Result<usize> {
-    let on: Vec<&Machine> = machines.iter().filter(|machine| machine.is_on()).collect();
-    until("all to follow one leader", || {
-        let Some(leader) = on[0].leader() else { return Ok(None) };
-        let agree = |machine: &&Machine| machine.hears() == on.len() && machine.leader().as_ref() == Some(&leader);
-        let at = machines.iter().position(|machine| machine.is_on() && machine.name == leader);
-        Ok(at.filter(|_| on.iter().all(agree)))
-    })
 }
 
 /// Kills the leader in the middle of three streams.
@@ -146,7 +137,7 @@ fn kill(machines: &mut [Machine], leader: usize) -> Result<()> {
     let seen = late.end()?;
     ensure!(seen.error.is_none(), "the app that came last: {:?}", seen.error);
     println!("  the app that asked at once: answered by {}, first word after {} ms", seen.node, seen.first.as_millis());
-    let next = agree(machines)?;
+    let next = Machine::agree(machines)?;
     println!("  {} leads now; nobody had to do anything", machines[next].name);
     Ok(())
 }

@@ -69,6 +69,15 @@ impl Language {
         Ok(Language { name: "Node", installed, runs: Runs::Node })
     }
 
+    /// The command that asks at the doors of a fleet, for Python.
+    pub(crate) fn fleet(&self) -> Result<Command> {
+        let Runs::Python(python, _) = self.runs else { bail!("only Python asks fleets") };
+        let mut suite = Command::new(python);
+        suite.env("PYTHONPATH", &self.installed).env("PYTHONDONTWRITEBYTECODE", "1").env("PYTHONUNBUFFERED", "1");
+        suite.arg(directory("python").join("fleet.py"));
+        Ok(suite)
+    }
+
     /// The command that runs the suites; the scene's variables are still to be added.
     pub(crate) fn suite(&self) -> Result<Command> {
         if let Runs::Python(python, packages) = self.runs {
