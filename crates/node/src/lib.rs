@@ -3,6 +3,7 @@
 //! [`run`] is all that a headless face calls: it ends when the process is told to stop, after what was running has ended.
 //! A face with other things to do calls [`start`], and stops the node by its handle.
 
+mod awake;
 mod backends;
 mod bind;
 mod changes;

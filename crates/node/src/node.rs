@@ -13,6 +13,7 @@ use proto::{Api, BackendId, BackendState, Clock, ModelName, Moment, NodeId, Outc
 use store::Store;
 use tokio_util::sync::CancellationToken;
 
+use crate::awake::Awake;
 use crate::fleet::{self, Facts};
 use crate::outside::Outside;
 use crate::placing::Placer;
@@ -47,6 +48,8 @@ pub(crate) struct Node {
     pub(crate) sense: fleet::sense::Sense,
     /// Whether this machine takes requests of others.
     pub(crate) sharing: Sharing,
+    /// Whether this machine is kept from falling asleep.
+    pub(crate) awake: Awake,
     pub(crate) me: std::sync::Weak<Node>,
 }
 

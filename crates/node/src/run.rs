@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use backend::{Handle, Watcher};
 use gateway::{Door, Elsewhere, Limits, Protection};
+use probe::KeepAwake;
 use proto::{BackendState, Clock, NodeId};
 use routing::scheduler::{FleetSettings, Scoring};
 use store::Store;
@@ -15,6 +16,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 
+use crate::awake::{self, Awake};
 use crate::fleet::{self, Driver, Papers};
 use crate::node::Node;
 use crate::outside::{Outside, Ways};
@@ -162,6 +164,7 @@ async fn serve(start: Start, mut stops: Orders, listens: impl FnOnce(&[String]))
     let presence = sharing::watch_presence(&settings.surroundings, &sensed);
     let node = Arc::new_cyclic(|me| Node {
         sharing: sharing.clone(),
+        awake: Awake::default(),
         fleet: others.clone(),
         sense: sense.clone(),
         settings,
@@ -228,6 +231,17 @@ async fn serve(start: Start, mut stops: Orders, listens: impl FnOnce(&[String]))
             }
         }
     });
+    if node.settings.keep_awake {
+        let keeper = KeepAwake::new(&node.settings.surroundings);
+        let (placer, tickets) = (placer.clone(), tickets.clone());
+        // Of the requests of this machine's own apps also those that another machine answers.
+        let is_serving =
+            move || placer.look(|router| router.in_flight() + router.queued()) > 0 || tickets.under_way() > 0;
+        let (awake, evidence) = (node.awake.clone(), sensed.subscribe());
+        tasks.spawn("keeping awake", move |stop| {
+            awake.keep(move || keeper.hold(awake::REASON), is_serving, evidence, clock, stop)
+        });
+    }
     tasks.spawn("load of the processors", {
         let (sense, placer) = (sense.clone(), placer.clone());
         let is_working = move || placer.look(|router| router.in_flight()) > 0;

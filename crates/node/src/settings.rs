@@ -85,6 +85,8 @@ pub struct Settings {
     pub never_lead: bool,
     /// What pauses sharing. `FLEET_PAUSE_*`
     pub pauses: capacity::Rules,
+    /// Whether this machine is kept from falling asleep while it serves, unless it runs on battery. `FLEET_KEEP_AWAKE`
+    pub keep_awake: bool,
     /// Programs whose use of camera and microphone is no meeting, at most 64. `FLEET_PAUSE_IGNORE`
     pub not_meetings: Vec<String>,
     /// Where the senses for somebody's presence look.
@@ -290,6 +292,12 @@ impl Settings {
                 "FLEET_CONTAINERS",
                 "off",
                 "Whether containers may call at the addresses of their engines' bridges.",
+                parse::on_off,
+            )?,
+            keep_awake: r.read(
+                "FLEET_KEEP_AWAKE",
+                "on",
+                "Whether this machine is kept from falling asleep while it serves requests, unless on battery.",
                 parse::on_off,
             )?,
             never_lead: flag(NEVER_LEAD).is_some(),

@@ -203,6 +203,11 @@ impl Tickets {
         }
     }
 
+    /// Requests of this door that run somewhere in the fleet.
+    pub(crate) fn under_way(&self) -> usize {
+        self.lock().under_way.len()
+    }
+
     /// The request of this ticket has produced its first content.
     pub(crate) fn begun(&self, number: u64) {
         let now = self.clock.now();

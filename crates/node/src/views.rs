@@ -87,6 +87,7 @@ impl Node {
                     open_files: me.open_files,
                 });
                 checks.extend(doctor::outside(&me));
+                checks.extend(me.awake.check());
                 match me.fleet.ask(Order::Check).await {
                     Some(fleet) => checks.extend(fleet),
                     None => checks.push(doctor::silent_fleet()),

@@ -25,11 +25,24 @@ impl KeepAwake {
 
     /// Keeps the machine awake until the guard is dropped; several at once are fine. Blocks, for about a second at most.
     ///
-    /// `reason` is shown by the system to who asks what keeps it awake. `None`: the system does not let this program, or
-    /// knows no sleep.
-    pub fn hold(&self, reason: &str) -> Option<Guard> {
+    /// `reason` is shown by the system to who asks what keeps it awake.
+    ///
+    /// # Errors
+    /// Nobody is there to be asked, or the system does not let this program.
+    pub fn hold(&self, reason: &str) -> Result<Guard, NotHeld> {
         Hold::new(&self.around, reason).map(Guard)
     }
+}
+
+/// Why the machine cannot be kept awake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotHeld {
+    /// Nothing is there that would put the machine to sleep and could be asked not to: no logind. Only on Linux.
+    #[error("no service here is in charge of sleep")]
+    Nobody,
+    /// It said no, or did not answer.
+    #[error("the system does not let this program keep it awake")]
+    Refused,
 }
 
 /// Keeps the machine awake.

@@ -33,7 +33,7 @@ mod space;
 #[cfg(windows)]
 mod windows;
 
-pub use awake::{Guard, KeepAwake};
+pub use awake::{Guard, KeepAwake, NotHeld};
 pub use prober::Prober;
 pub use roots::Roots;
 pub use sample::{Cpu, Disk, Gpu, GpuVendor, Heat, Host, Memory, Power, Sample};

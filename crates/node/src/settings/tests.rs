@@ -24,7 +24,7 @@ fn nothing_set_means_the_documented_defaults() {
     assert_eq!((settings.max_retries, settings.history_mb), (2, 200));
     assert_eq!((settings.mesh_port, settings.mdns, settings.peers.len()), (11441, true, 0));
     assert_eq!(settings.log_level, "info");
-    assert!(settings.local_discovery && !settings.cloud_models && !settings.never_lead);
+    assert!(settings.local_discovery && !settings.cloud_models && !settings.never_lead && settings.keep_awake);
     let named = settings.table().into_iter().find(|row| row.name == "FLEET_NODE_ID").unwrap();
     assert_eq!((named.value.as_str(), named.source.as_str()), ("mac-studio", "environment"));
 }

@@ -3,6 +3,7 @@
 use objc2_core_foundation::CFString;
 use objc2_io_kit::{IOPMAssertionCreateWithName, IOPMAssertionID, IOPMAssertionRelease, kIOPMAssertionLevelOn};
 
+use crate::NotHeld;
 use crate::presence::Surroundings;
 
 #[derive(Debug)]
@@ -10,7 +11,7 @@ pub(crate) struct Hold(IOPMAssertionID);
 
 impl Hold {
     #[allow(unsafe_code, reason = "a call of the system")]
-    pub(crate) fn new(_: &Surroundings, reason: &str) -> Option<Hold> {
+    pub(crate) fn new(_: &Surroundings, reason: &str) -> Result<Hold, NotHeld> {
         // `kIOPMAssertionTypePreventUserIdleSystemSleep`
         let kind = CFString::from_static_str("PreventUserIdleSystemSleep");
         let reason: String = reason.chars().take(128).collect();
@@ -18,7 +19,7 @@ impl Hold {
         let mut id = 0;
         // SAFETY: it writes into the number that it is given.
         let failed = unsafe { IOPMAssertionCreateWithName(Some(&kind), kIOPMAssertionLevelOn, Some(&reason), &mut id) };
-        (failed == 0).then_some(Hold(id))
+        if failed == 0 { Ok(Hold(id)) } else { Err(NotHeld::Refused) }
     }
 }
 

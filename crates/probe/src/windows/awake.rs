@@ -7,6 +7,7 @@ use windows::Win32::System::Power::{PowerCreateRequest, PowerRequestSystemRequir
 use windows::Win32::System::Threading::{POWER_REQUEST_CONTEXT_SIMPLE_STRING, REASON_CONTEXT, REASON_CONTEXT_0};
 use windows::core::PWSTR;
 
+use crate::NotHeld;
 use crate::presence::Surroundings;
 
 /// The request, which ends when its handle is closed.
@@ -15,7 +16,7 @@ pub(crate) struct Hold(#[expect(dead_code, reason = "held, not looked at")] Owne
 
 impl Hold {
     #[allow(unsafe_code, reason = "calls of the system")]
-    pub(crate) fn new(_: &Surroundings, reason: &str) -> Option<Hold> {
+    pub(crate) fn new(_: &Surroundings, reason: &str) -> Result<Hold, NotHeld> {
         let reason = reason.chars().filter(|letter| *letter != '\0').take(128).collect::<String>();
         let mut words: Vec<u16> = format!("Herd: {reason}\0").encode_utf16().collect();
         let context = REASON_CONTEXT {
@@ -25,11 +26,11 @@ impl Hold {
             Reason: REASON_CONTEXT_0 { SimpleReasonString: PWSTR(words.as_mut_ptr()) },
         };
         // SAFETY: the words end with a zero and are copied during the call.
-        let request: HANDLE = unsafe { PowerCreateRequest(&context) }.ok()?;
+        let request: HANDLE = unsafe { PowerCreateRequest(&context) }.map_err(|_| NotHeld::Refused)?;
         // SAFETY: nobody else has it.
         let owned = unsafe { OwnedHandle::from_raw_handle(request.0) };
         // SAFETY: the request is open.
-        unsafe { PowerSetRequest(request, PowerRequestSystemRequired) }.ok()?;
-        Some(Hold(owned))
+        unsafe { PowerSetRequest(request, PowerRequestSystemRequired) }.map_err(|_| NotHeld::Refused)?;
+        Ok(Hold(owned))
     }
 }

@@ -4,8 +4,8 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use probe::KeepAwake;
 use probe::presence::{Evidence, Surroundings};
+use probe::{KeepAwake, NotHeld};
 
 use crate::{Program, Seen, are_here, nothing};
 
@@ -136,9 +136,12 @@ fn sleep_is_held_off_until_the_guard_is_dropped() {
 }
 
 #[test]
-fn without_logind_nothing_is_held() {
+fn without_logind_or_where_it_says_no_nothing_is_held() {
     let dir = tempfile::tempdir().unwrap();
-    assert!(KeepAwake::new(&nothing(dir.path())).hold("work").is_none());
-    let Some(desktop) = Desktop::new(dir.path()) else { return };
-    assert!(KeepAwake::new(&desktop.around(dir.path())).hold("work").is_none());
+    assert_eq!(KeepAwake::new(&nothing(dir.path())).hold("work").err(), Some(NotHeld::Nobody));
+    let Some(mut desktop) = Desktop::new(dir.path()) else { return };
+    assert_eq!(KeepAwake::new(&desktop.around(dir.path())).hold("work").err(), Some(NotHeld::Nobody));
+    // One that knows no such call says no, as one does that asks for a password first.
+    desktop.serve(LOGIND, &[LOGIND, LOGIND_PATH, "org.freedesktop.login1.Manager"]);
+    assert_eq!(KeepAwake::new(&desktop.around(dir.path())).hold("work").err(), Some(NotHeld::Refused));
 }
