@@ -12,7 +12,7 @@ import type { Candidate, Why } from "../types";
 import { words } from "../words";
 import { outcome } from "./requests/row";
 import { withoutNulls } from "./requests";
-import { parts, story } from "./requests/story";
+import { appOf, parts, story } from "./requests/story";
 
 const text = words.why;
 
@@ -112,19 +112,19 @@ function Candidates(props: { candidates: Candidate[] }) {
   return (
     <section class="card" aria-labelledby="candidates">
       <h2 id="candidates">{text.candidates}</h2>
-      <p class="muted">{text.candidatesHow}</p>
+      <p class="muted">{anyPredicted() ? text.candidatesSoonest : text.candidatesHow}</p>
       <div class="scroll" tabindex="0" role="region" aria-labelledby="candidates">
         <table class="table numbers">
           <thead>
             <tr>
               <th scope="col">{words.requests.columns.machine}</th>
-              <th scope="col">{text.inUse}</th>
-              <th scope="col">{text.inMemory}</th>
-              <For each={SIGNALS}>{(signal) => <th scope="col">{text.points[signal]}</th>}</For>
               <Show when={anyPredicted()}>
                 <th scope="col">{text.predicted}</th>
               </Show>
               <th scope="col">{text.points.total}</th>
+              <th scope="col">{text.inUse}</th>
+              <th scope="col">{text.inMemory}</th>
+              <For each={SIGNALS}>{(signal) => <th scope="col">{text.points[signal]}</th>}</For>
             </tr>
           </thead>
           <tbody>
@@ -140,13 +140,13 @@ function Candidates(props: { candidates: Candidate[] }) {
                       </span>
                     </Show>
                   </th>
+                  <Show when={anyPredicted()}>
+                    <td class="total">{predicted(candidate) === undefined ? words.none : format.span(predicted(candidate) ?? 0)}</td>
+                  </Show>
+                  <td class="total">{round(sum(candidate))}</td>
                   <td>{`${candidate.in_flight}/${candidate.slots}`}</td>
                   <td>{candidate.loaded ? text.yes : text.no}</td>
                   <For each={SIGNALS}>{(signal) => <td classList={{ zero: !candidate[signal] }}>{points(candidate[signal] ?? 0)}</td>}</For>
-                  <Show when={anyPredicted()}>
-                    <td>{predicted(candidate) === undefined ? words.none : format.span(predicted(candidate) ?? 0)}</td>
-                  </Show>
-                  <td class="total">{round(sum(candidate))}</td>
                 </tr>
               )}
             </For>
@@ -165,7 +165,7 @@ function Facts(props: { why: Why }) {
       [fact.id, why.request_id],
       [fact.path, why.path],
       [fact.http, why.http_status],
-      [fact.app, why.app],
+      [fact.app, appOf(why)],
       [fact.client, why.client_ip],
       [fact.key, why.client_key],
       [fact.model, why.original_model],

@@ -8,6 +8,7 @@ import { Link } from "../parts/link";
 import { known } from "../state";
 import type { Trace } from "../types";
 import { words } from "../words";
+import { appOf } from "./requests/story";
 import { outcome, TraceRow } from "./requests/row";
 
 const text = words.requests;
@@ -24,7 +25,7 @@ export interface Filter {
 export function matches(trace: Trace, filter: Filter): boolean {
   if (filter.status && trace.status !== filter.status) return false;
   if (filter.node && trace.node_id !== filter.node) return false;
-  const looked = [trace.model, trace.original_model, trace.app ?? "", trace.node_id, trace.backend ?? "", trace.request_id, trace.client_ip, trace.error_message ?? "", ...trace.tags];
+  const looked = [trace.model, trace.original_model, appOf(trace) ?? "", trace.node_id, trace.backend ?? "", trace.request_id, trace.client_ip, trace.error_message ?? "", ...trace.tags];
   return filter.search
     .toLowerCase()
     .split(/\s+/)

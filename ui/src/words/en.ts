@@ -150,6 +150,7 @@ export const en = {
     speed: (text: string) => `${text} tokens/s`,
     tokens: (prompt: string, answer: string) => `${prompt} → ${answer}`,
     unknownApp: "unnamed app",
+    dashboard: "Dashboard",
   },
   why: {
     title: "Why it went this way",
@@ -188,7 +189,8 @@ export const en = {
       rejected: "It was refused",
     } as Record<string, string>,
     candidates: "Candidates",
-    candidatesHow: "What the decision saw. The more points, the better; the chosen one comes first.",
+    candidatesHow: "What the decision saw, the chosen one first. The more points, the better.",
+    candidatesSoonest: "What the decision saw, the chosen one first. Who is expected to delay everybody least gets the request; the points tell the same in signals.",
     points: {
       thermal: "Loaded",
       memory_fit: "Memory",

@@ -8,6 +8,7 @@ import { Link } from "../../parts/link";
 import { now } from "../../state";
 import type { Trace } from "../../types";
 import { words } from "../../words";
+import { appOf } from "./story";
 
 const text = words.requests;
 
@@ -28,8 +29,8 @@ export function TraceRow(props: { trace: Trace }) {
         </span>
         <span class="trace-who">
           <span class="trace-machine">{trace().node_id || words.none}</span>
-          <span class="trace-app" title={trace().app}>
-            {trace().app ?? text.unknownApp}
+          <span class="trace-app" title={appOf(trace())}>
+            {appOf(trace()) ?? text.unknownApp}
           </span>
         </span>
         <span class="trace-numbers">

@@ -2,7 +2,7 @@
 
 import * as format from "../../format";
 import type { Tone } from "../../health";
-import type { Why } from "../../types";
+import type { Trace, Why } from "../../types";
 import { words } from "../../words";
 
 const text = words.why;
@@ -14,6 +14,9 @@ export interface Line {
 
 const FORMATS: Record<string, string> = { ollama: "Ollama's", openai: "OpenAI's", anthropic: "Anthropic's" };
 
+/** The app of a request. What this page sends carries a tag: browsers only call themselves by their engine. */
+export const appOf = (trace: Trace): string | undefined => (trace.tags.includes("dashboard") ? words.requests.dashboard : trace.app);
+
 const ended = (said: string): string => (/[.!?…]$/.test(said.trim()) ? said.trim() : `${said.trim()}.`);
 
 /** What happened, in the order in which it did. */
@@ -22,7 +25,7 @@ export function story(why: Why): Line[] {
   const say = (sentence: string | undefined, tone: Tone = "quiet"): void => {
     if (sentence) lines.push({ text: sentence, tone });
   };
-  const app = why.app ?? (why.client_ip ? `A program on ${why.client_ip}` : "A program");
+  const app = appOf(why) ?? (why.client_ip ? `A program on ${why.client_ip}` : "A program");
   say(text.came(app, why.original_model || words.none, FORMATS[why.original_format] ?? why.original_format));
   const queued = why.queued_ms ?? 0;
   const loaded = why.loaded_ms ?? 0;
