@@ -53,7 +53,9 @@ pub(crate) fn run_bundle(options: &Options) -> Result<()> {
     write(&tree.join("DEBIAN/control"), control.as_bytes(), 0o644)?;
     let package = target().join("bundle").join(format!("herd-fleet_{version}_{architecture}.deb"));
     let mut pack = Command::new("dpkg-deb");
-    pack.args(["--build", "--root-owner-group", "-Zxz"]).arg(&tree).arg(&package);
+    // Unoptimised programs are large, and nobody keeps them: packed fast rather than small.
+    let how: &[&str] = if options.debug { &["-Zgzip", "-z1"] } else { &["-Zxz"] };
+    pack.args(how).args(["--build", "--root-owner-group"]).arg(&tree).arg(&package);
     // The same sources make the same file.
     pack.env("SOURCE_DATE_EPOCH", committed_at());
     run(&mut pack)?;
