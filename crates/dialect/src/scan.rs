@@ -73,10 +73,10 @@ pub struct Scan {
     pub tags: Vec<String>,
     /// Top-level `user`, when of at most 256 bytes.
     pub user: Option<String>,
-    /// What stays the same over the turns of one conversation, as a [`fingerprint`]: `prompt_cache_key`, or else
+    /// What stays the same over the turns of one conversation, as a [`fingerprint()`]: `prompt_cache_key`, or else
     /// `metadata.user_id`.
     pub session: Option<u64>,
-    /// A [`fingerprint`] of what stands before the model's first word: the instructions and everything up to the first
+    /// A [`fingerprint()`] of what stands before the model's first word: the instructions and everything up to the first
     /// message of the user; the same for all turns of a conversation. `None` where there is no prompt.
     pub opening: Option<u64>,
     /// Bytes of all strings that the model will read (under `messages`, `prompt`, `input`, `system`, `instructions` and

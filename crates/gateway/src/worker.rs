@@ -1,6 +1,6 @@
 //! One thread's share of the door: accepts connections, checks each request, and hands it to whoever answers it.
 //!
-//! Runs until told to stop, then lets requests end for a while. Holds no more connections than [`Limits`] allows.
+//! Runs until told to stop, then lets requests end for a while. Holds no more connections than [`crate::Limits`] allows.
 
 use std::convert::Infallible;
 use std::future::Future;

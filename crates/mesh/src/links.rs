@@ -1,7 +1,7 @@
 //! Decides whom to dial, when, for which role, and which of several connections stays. Knows no socket and no clock.
 //!
 //! Each pair of nodes has two connections, one per [`Role`]. The node with the smaller key dials; the larger one only when a
-//! role has been missing for [`LARGER_WAITS`]. The smaller one alone closes duplicates, and the newest stays: a newer
+//! role has been missing for `LARGER_WAITS`. The smaller one alone closes duplicates, and the newest stays: a newer
 //! connection proves that the peer lives, an older one may be half dead. One that dials an address of unknown owner and
 //! finds a member that is connected already closes that connection itself, before it has a role.
 //!

@@ -30,7 +30,7 @@ pub enum Refusal {
         /// When room is likely, going by how fast requests ended of late; at least a second.
         retry_after: Duration,
     },
-    /// Backends have the model, but none could serve within [`Settings::queue_wait`].
+    /// Backends have the model, but none could serve within [`crate::Settings::queue_wait`].
     #[error("no backend with model `{model}` is able to serve at the moment")]
     Unavailable {
         /// The first of the models that any backend has, or else the one that was asked for.

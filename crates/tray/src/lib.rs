@@ -1,7 +1,7 @@
 //! Says what the tray shows and what a click means.
 //!
 //! Nothing here is remembered but what was already notified ([`Told`]), and nothing looks at a clock, a file or a socket: a
-//! shell reads the local API into a [`State`], shows [`menu`], [`icon`] and [`tooltip`] of it, and carries out the
+//! shell reads the local API into a [`State`], shows [`menu()`], [`icon()`] and [`tooltip`] of it, and carries out the
 //! [`Command`] that [`command`] makes of a click. All words come from one table per language, [`words`].
 
 mod api;

@@ -276,7 +276,7 @@ impl Home {
     /// So many machines that give short answers, for [`Home::hang`] and [`Home::while_asking`].
     ///
     /// # Panics
-    /// As [`Home::in_common`].
+    /// If something does not start, or one does not get in.
     pub fn quick(machines: u8, programs: &Programs) -> Option<Home> {
         Home::in_common(machines, SHORT_SLOTS, SHORT_WORDS, programs)
     }
@@ -284,7 +284,7 @@ impl Home {
     /// Machines for [`Home::strike_leader`].
     ///
     /// # Panics
-    /// As [`Home::in_common`].
+    /// If something does not start, or one does not get in.
     pub fn five(programs: &Programs) -> Option<Home> {
         Home::in_common(5, SLOTS, WORDS, programs)
     }
