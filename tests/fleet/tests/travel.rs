@@ -142,3 +142,15 @@ fn bad_requests_are_refused_in_the_clients_words_wherever_they_go() {
     let unspoken = post(&fleet[0].herd.at("/v1/messages"), &json!({ "model": "beta" }));
     assert!((400..500).contains(&unspoken.status) && unspoken.json()["type"] == "error", "{unspoken:?}");
 }
+
+#[test]
+fn a_body_that_is_too_large_to_be_kept_travels_as_it_comes() {
+    let fleet = two();
+    let mut body = chat("beta");
+    body["messages"][0]["content"] = json!("long words of no meaning ".repeat(800_000));
+    body["stream"] = json!(false);
+    let answer = post(&fleet[0].herd.at("/api/chat"), &body);
+    // Its engine has counted all of it.
+    assert_eq!((answer.status, answer.header("x-fleet-node")), (400, Some("den")), "{:.300}", answer.body);
+    assert!(answer.body.contains("request (5000012 tokens) exceeds"), "{:.300}", answer.body);
+}

@@ -146,7 +146,7 @@ fn kill(machines: &mut [Machine], leader: usize) -> Result<()> {
 fn app(machine: &Machine, model: &str, most: u32) -> App {
     let (door, words, asks) = (machine.door, Arc::new(AtomicU32::new(0)), model.to_owned());
     // One machine each: who has read the beginning of a prompt goes on with it.
-    let prompt = format!("Tell me a long story about a shepherd, his herd and the {}.", machine.name);
+    let prompt = format!("{}: tell me a long story about a shepherd and his herd.", machine.name);
     let (counted, asked) = (words.clone(), asks.clone());
     let seen = std::thread::spawn(move || ask(door, &asked, &prompt, most, &counted));
     App { at: machine.name, asks, words, seen }

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use fleet_tests::crowd::Manner;
 use fleet_tests::hosts::{Home, Strike, Toll};
 
 use super::members::programs;
@@ -104,13 +105,14 @@ pub(crate) fn hangs(stage: &mut Stage) -> Result<Vec<Measure>> {
     let mut lines = Lines::default();
     let rounds = stage.rounds(ROUND);
     for round in 1..=rounds {
-        for (how, what) in [
-            (Strike::Silent, "a server accepts and never answers"),
-            (Strike::Stop, "a herd is stopped"),
-            (Strike::Pull, "a cable is pulled"),
+        for (how, manners, what) in [
+            (Strike::Silent, &Manner::ALL[..], "a server accepts and never answers"),
+            (Strike::Silent, &[Manner::Whole], "a server accepts and never answers, no app streams"),
+            (Strike::Stop, &Manner::ALL, "a herd is stopped"),
+            (Strike::Pull, &Manner::ALL, "a cable is pulled"),
         ] {
             let Some(mut home) = Home::quick(3, &programs) else { return Ok(Vec::new()) };
-            let (_, before, after) = home.hang(how);
+            let (_, before, after) = home.hang(how, manners);
             eprintln!("  {round} of {rounds}: {what}: before: {before}; after: {after}");
             lines.toll(what, &after);
             lines.add(&format!("{what}: p99 before"), "s", before.quantile(0.99).as_secs_f64(), Bar::Fact);

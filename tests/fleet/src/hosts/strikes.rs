@@ -245,13 +245,14 @@ impl Home {
     }
 
     /// Three machines answer thirty short requests a second, and one of them begins to hang: what the apps got before that,
-    /// and what from then on. The first machine that does not lead hangs; where its Herd does, it has no apps.
-    pub fn hang(&mut self, how: Strike) -> (u8, Toll, Toll) {
+    /// and what from then on. The first machine that does not lead hangs; where its Herd does, it has no apps. `manners`: how the apps
+    /// ask, in turn.
+    pub fn hang(&mut self, how: Strike, manners: &'static [Manner]) -> (u8, Toll, Toll) {
         let leader = self.agree_soon(&self.all()).0;
         let struck = self.others(&[leader])[0];
         let doors = if how == Strike::Stop { self.others(&[struck]) } else { self.all() };
-        let before = self.steadily(&doors, USUAL).join().expect("apps do not fail");
-        let after = self.steadily(&doors, HANGING);
+        let before = self.steadily(&doors, manners, USUAL).join().expect("apps do not fail");
+        let after = self.steadily(&doors, manners, HANGING);
         // In the middle of some.
         std::thread::sleep(PAUSE);
         self.strike(struck, how);
@@ -266,7 +267,7 @@ impl Home {
     /// it is done to, which has no apps.
     pub fn while_asking(&mut self, struck: Option<u8>, lasting: Duration, act: impl FnOnce(&mut Home)) -> Toll {
         let doors = self.others(struck.as_slice());
-        let apps = self.steadily(&doors, lasting);
+        let apps = self.steadily(&doors, &Manner::ALL, lasting);
         std::thread::sleep(PAUSE);
         act(self);
         let seen = apps.join().expect("apps do not fail");
@@ -306,7 +307,7 @@ impl Home {
     }
 
     /// Asks steadily at `doors` in turn, for `lasting`.
-    fn steadily(&self, doors: &[u8], lasting: Duration) -> JoinHandle<Vec<(u8, Seen)>> {
+    fn steadily(&self, doors: &[u8], manners: &'static [Manner], lasting: Duration) -> JoinHandle<Vec<(u8, Seen)>> {
         let spaces: Vec<_> = doors.iter().map(|door| (*door, self.host(*door).space.clone())).collect();
         std::thread::spawn(move || {
             let start = super::now();
@@ -314,7 +315,7 @@ impl Home {
             let mut at = 0_u32;
             while start.elapsed() < lasting {
                 let (door, space) = spaces[at as usize % spaces.len()].clone();
-                let manner = Manner::ALL[at as usize % 4];
+                let manner = manners[at as usize % manners.len()];
                 apps.push((
                     door,
                     std::thread::spawn(move || {

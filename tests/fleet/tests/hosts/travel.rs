@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use fleet_tests::crowd::Manner;
 use fleet_tests::hosts::{Capture, Home, Programs, Strike, Struck, Toll, WHISPER};
 
 fn nothing_is_lost(toll: &Toll) {
@@ -44,9 +45,9 @@ fn fifty_streams_and_the_leaders_cable_is_pulled() {
 }
 
 /// One of three machines begins to hang under thirty requests a second.
-fn hangs(how: Strike) -> Option<Toll> {
+fn hangs(how: Strike, manners: &'static [Manner]) -> Option<Toll> {
     let mut home = Home::quick(3, &Programs::built())?;
-    let (_, before, after) = home.hang(how);
+    let (_, before, after) = home.hang(how, manners);
     nothing_is_lost(&before);
     nothing_is_lost(&after);
     assert_eq!(before.errors(), 0, "{before}");
@@ -56,13 +57,13 @@ fn hangs(how: Strike) -> Option<Toll> {
 
 #[test]
 fn an_inference_server_that_never_answers_costs_no_app_anything() {
-    let Some(after) = hangs(Strike::Silent) else { return };
+    let Some(after) = hangs(Strike::Silent, &Manner::ALL) else { return };
     assert_eq!(after.errors(), 0, "{after}");
 }
 
 #[test]
 fn a_machine_that_is_stopped_costs_no_app_anything_but_what_it_was_saying() {
-    let Some(after) = hangs(Strike::Stop) else { return };
+    let Some(after) = hangs(Strike::Stop, &Manner::ALL) else { return };
     assert_eq!(after.errors(), after.cut, "{after}");
 }
 
