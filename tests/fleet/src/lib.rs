@@ -6,6 +6,8 @@
 mod backdrop;
 pub mod crowd;
 #[cfg(target_os = "linux")]
+mod desk;
+#[cfg(target_os = "linux")]
 pub mod hosts;
 mod http;
 mod machine;
@@ -13,6 +15,8 @@ mod program;
 mod wire;
 
 pub use backdrop::Backdrop;
+#[cfg(target_os = "linux")]
+pub use desk::Desk;
 pub use http::{Answer, Exchange, ask, exchange, get, post, send};
 pub use machine::{Machine, here, meshes, pair, until_all_agree};
 pub use program::{Fake, Herd, Program, eventually, free_port};

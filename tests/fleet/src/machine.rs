@@ -33,6 +33,17 @@ impl Machine {
 
     /// As above, with these flags for its server and these variables besides.
     pub fn start_with(name: &'static str, flags: &[&str], mesh: &(u16, String), vars: &[(&str, &str)]) -> Machine {
+        Machine::start_by(&[], name, flags, mesh, vars)
+    }
+
+    /// As above, by a program that becomes `herd`.
+    pub(crate) fn start_by(
+        launcher: &[String],
+        name: &'static str,
+        flags: &[&str],
+        mesh: &(u16, String),
+        vars: &[(&str, &str)],
+    ) -> Machine {
         let fake = Fake::start(flags);
         let port = mesh.0.to_string();
         let mut all = vec![
@@ -42,7 +53,7 @@ impl Machine {
             ("FLEET_PEERS", mesh.1.as_str()),
         ];
         all.extend_from_slice(vars);
-        Machine { herd: Herd::start_with(&[&fake.url], &all), fake, name }
+        Machine { herd: Herd::start_with_by(launcher, &[&fake.url], &all), fake, name }
     }
 
     /// A fleet of machines with these models each, that know each other and follow one leader.

@@ -169,7 +169,11 @@ impl Herd {
     /// # Panics
     /// If it does not start.
     pub fn start_with(backends: &[&str], vars: &[(&str, &str)]) -> Herd {
-        Herd::start_when(free_port(), backends, vars, |status| {
+        Herd::start_with_by(&[], backends, vars)
+    }
+
+    pub(crate) fn start_with_by(launcher: &[String], backends: &[&str], vars: &[(&str, &str)]) -> Herd {
+        Herd::start_by(launcher, free_port(), backends, vars, |status| {
             let backends_up = status["backends"]
                 .as_array()
                 .map_or(0, |all| all.iter().filter(|backend| backend["health"] == "up").count());
@@ -182,11 +186,29 @@ impl Herd {
     /// # Panics
     /// If it does not start.
     pub fn start_when(port: u16, backends: &[&str], vars: &[(&str, &str)], is_ready: impl Fn(&Value) -> bool) -> Herd {
+        Herd::start_by(&[], port, backends, vars, is_ready)
+    }
+
+    /// As above, by a program that becomes it, like `nsenter`: these words come before its own.
+    pub(crate) fn start_by(
+        launcher: &[String],
+        port: u16,
+        backends: &[&str],
+        vars: &[(&str, &str)],
+        is_ready: impl Fn(&Value) -> bool,
+    ) -> Herd {
         let dir = tempfile::tempdir().expect("a temporary directory can be made");
         // Not in the data directory, of which tests look at every file.
         let said = tempfile::NamedTempFile::new().expect("a temporary file can be made");
         // The inference servers of the machine that runs the tests are left alone.
-        let mut command = Command::new(binary("herd"));
+        let mut command = match launcher {
+            [] => Command::new(binary("herd")),
+            [program, words @ ..] => {
+                let mut command = Command::new(program);
+                command.args(words).arg(binary("herd"));
+                command
+            }
+        };
         command.args(["serve", "--port", &port.to_string()]).env("FLEET_DATA_DIR", dir.path());
         command.env("FLEET_LOCAL_DISCOVERY", "off").env("FLEET_NODE_ID", "box");
         command.env("FLEET_BACKENDS", backends.join(",")).envs(vars.iter().copied());
