@@ -69,9 +69,12 @@ fn plays(day: &str) -> Vec<String> {
 
 #[test]
 fn an_ordinary_hour_never_pauses() {
-    // Noise filter and mixer all the time, a browser that lists devices on each page with a call button, a voice message of
-    // a second, a settings page with a level meter, a face at the lock screen, dictation now and then, a video call tried
-    // and thought better of.
+    // Noise filter and mixer all the time, a browser that lists devices on each page with a call button and one that does
+    // so again and again, a voice message of a second, a settings page with a level meter, a face at the lock screen,
+    // dictation now and then, a recorder of the screen with its microphone on for a quarter of an hour, a device that
+    // udev asks what it can as it is plugged in, a headset that an assistant and the system's mixer hold open while music
+    // plays, a video call tried and thought better of. PipeWire at the camera and recordings of what is played are not
+    // among it: the senses do not tell of them.
     let hour = "
         09:00:00 +mic=Krisp +mic=WaveLink.exe
         09:02:00 +cam=firefox
@@ -88,14 +91,33 @@ fn an_ordinary_hour_never_pauses() {
         09:20:00.9 -cam=Chrome
         09:20:01 +cam=Chrome
         09:20:01.9 -cam=Chrome
+        09:22:00 +mic=obs
+        09:24:00 +cam=firefox +mic=firefox
+        09:24:00.2 -cam=firefox
+        09:24:00.3 +cam=firefox -mic=firefox
+        09:24:00.5 -cam=firefox
+        09:24:00.6 +cam=firefox
+        09:24:00.8 -cam=firefox
+        09:24:00.9 +cam=firefox
+        09:24:01.2 -cam=firefox
+        09:24:01.3 +mic=firefox
+        09:24:02 -mic=firefox
+        09:27:00 +cam=v4l_id
+        09:27:00.1 -cam=v4l_id +cam=cameractrlsd
+        09:27:00.7 -cam=cameractrlsd
         09:31:00 +mic=WhatsApp
         09:31:01.4 -mic=WhatsApp
+        09:37:00 -mic=obs
         09:40:00 +full
         09:40:01 -full
+        09:41:00 +mic=plasmashell +mic=wyoming-satellite
         09:44:00 +battery
         09:44:00.5 -battery
         09:50:00 +hot
         09:50:08 -hot
+        09:55:00 +mic=nerd-dictation
+        09:56:10 -mic=nerd-dictation
+        09:58:00 -mic=plasmashell
         09:59:59 -mic=Krisp
     ";
     assert_eq!(plays(hour), Vec::<String>::new());

@@ -16,7 +16,7 @@ fn rule(id: &str, enabled: bool, phase: &str, known: bool) -> Value {
 fn sharing(more: Value) -> Value {
     let mut share = json!({
         "state": "on", "code": "sharing", "reason": "Serving 4 models (ollama).", "until": null, "rule": null,
-        "wish": { "state": "on", "until": null }, "override_until": null, "guests": 0,
+        "wish": { "state": "on", "until": null }, "override_until": null, "guests": 0, "resume_after_s": 60,
         "rules": [rule("meetings", true, "quiet", true), rule("lid", true, "quiet", false), rule("busy", false, "quiet", true)],
         "evidence": { "cameras": [], "microphones": null }, "ignored": []
     });
@@ -30,7 +30,7 @@ fn meeting() -> Value {
         "state": "paused", "code": "meeting", "reason": "Paused during a meeting.", "rule": "meetings", "guests": 2,
         "rules": [rule("meetings", true, "active", true), rule("battery", true, "leaving", true), rule("heat", true, "rising", true)],
         "evidence": {
-            "cameras": [held("zoom\u{1b}[2J", "counts"), held("", "settling")],
+            "cameras": [held("zoom\u{1b}[2J", "counts"), held("Google Chrome", "counts"), held("", "settling")],
             "microphones": [held("krisp", "ambient"), held("Recorder", "ignored")],
         }
     }))
@@ -38,9 +38,59 @@ fn meeting() -> Value {
 
 #[test]
 fn the_state_is_told_with_the_rules() {
-    for (name, says) in [("share", sharing(json!({}))), ("share-meeting", meeting())] {
+    let meeting_over = json!({
+        "state": "paused", "code": "meeting", "reason": "Paused during a meeting.", "rule": "meetings",
+        "until": "2026-03-04T06:00:00Z", "rules": [rule("meetings", true, "leaving", true)],
+    });
+    for (name, says) in
+        [("share", sharing(json!({}))), ("share-meeting", meeting()), ("share-meeting-over", sharing(meeting_over))]
+    {
         let door = FakeDoor::herd(&[("/fleet/share", 200, says)]);
         golden(name, &door, "herd share");
+    }
+}
+
+#[test]
+fn it_is_told_how_to_have_it_otherwise() {
+    let until = json!("2026-03-04T06:00:00Z");
+    for (state, code, until, says) in [
+        ("on", "sharing", Value::Null, None),
+        ("on", "overridden", until.clone(), Some("This ends at 2026-03-04 06:00:00, or now by `herd share anyway 0`.")),
+        ("paused", "paused_until", until, Some("This ends at 2026-03-04 06:00:00, or now by `herd share on`.")),
+        ("paused", "paused", Value::Null, Some("This lasts until `herd share on`.")),
+        ("draining", "finishing", Value::Null, Some("This lasts until `herd share on`.")),
+        ("off", "fleet_only", Value::Null, Some("This lasts until `herd share on`.")),
+        ("draining", "stopping", Value::Null, None),
+    ] {
+        let door = FakeDoor::herd(&[(
+            "/fleet/share",
+            200,
+            sharing(json!({ "state": state, "code": code, "reason": "Why.", "until": until })),
+        )]);
+        let told = herd(&format!("herd share --port {}", door.port), &[]).out;
+        assert_eq!(told.lines().nth(1).filter(|line| !line.is_empty()), says, "{code}: {told}");
+    }
+}
+
+#[test]
+fn a_program_is_ignored_by_the_name_that_a_shell_takes() {
+    for (app, says) in [
+        ("zoom", Some("`herd share ignore zoom`")),
+        ("Google Chrome", Some("`herd share ignore 'Google Chrome'`")),
+        ("a`rm -rf`", None),
+        ("it's", None),
+        ("-x", None),
+        ("a\u{1b}b", None),
+        ("", None),
+    ] {
+        let mut share = meeting();
+        share["evidence"]["cameras"] = json!([{ "app": app, "for_s": 3, "standing": "counts" }]);
+        let door = FakeDoor::herd(&[("/fleet/share", 200, share)]);
+        let told = herd(&format!("herd share --port {}", door.port), &[]).out;
+        match says {
+            Some(says) => assert!(told.contains(says), "{app}: {told}"),
+            None => assert!(!told.contains("herd share ignore"), "{app}: {told}"),
+        }
     }
 }
 

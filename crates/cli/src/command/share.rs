@@ -50,6 +50,40 @@ fn order(command: &ShareCommand) -> Value {
     }
 }
 
+/// When it will be otherwise, and what its owner says to have that at once.
+fn what_ends_it(share: &Value, until: Option<String>) -> Option<String> {
+    let by_rule = share["rule"].is_string();
+    Some(match (share["state"].as_str()?, share["code"].as_str(), until) {
+        (_, Some("stopping"), _) => return None,
+        (_, Some("overridden"), Some(until)) => format!("This ends at {until}, or now by `herd share anyway 0`."),
+        ("on", _, _) => return None,
+        (_, _, Some(until)) if by_rule => {
+            format!("That seems to be over: it shares again at {until}, or now by `herd share anyway`.")
+        }
+        (_, _, None) if by_rule => {
+            let after = span_s(share["resume_after_s"].as_u64().unwrap_or(60));
+            format!("It shares again {after} after that has ended, or now by `herd share anyway`.")
+        }
+        (_, _, Some(until)) => format!("This ends at {until}, or now by `herd share on`."),
+        (_, _, None) => "This lasts until `herd share on`.".to_owned(),
+    })
+}
+
+/// A program's name as it is typed in a shell; `None` where it had to be typed in a way of its own.
+fn typed_name(app: &str) -> Option<String> {
+    let is_plain = |letter: char| letter.is_alphanumeric() || "-_.".contains(letter);
+    if app.is_empty()
+        || app.starts_with('-')
+        || app.contains(|letter: char| "'`\\".contains(letter) || letter.is_control())
+    {
+        None
+    } else if app.chars().all(is_plain) {
+        Some(app.to_owned())
+    } else {
+        Some(format!("'{app}'"))
+    }
+}
+
 /// What `share` says: one paragraph; with `all`, also the rules, and who holds camera and microphone.
 fn told(share: &Value, all: bool, world: &World<'_>) -> String {
     let paint = world.paint();
@@ -66,8 +100,8 @@ fn told(share: &Value, all: bool, world: &World<'_>) -> String {
     };
     let mut said =
         format!("{} {}\n", paint.paint(tone, &format!("This machine {does}.")), sentence(&text(&share["reason"])));
-    if let Some(until) = time(&share["until"]) {
-        said += &format!("This ends at {until}.\n");
+    if let Some(next) = what_ends_it(share, time(&share["until"])) {
+        said += &format!("{next}\n");
     }
     match share["guests"].as_u64() {
         Some(0) | None => {}
@@ -75,18 +109,26 @@ fn told(share: &Value, all: bool, world: &World<'_>) -> String {
         Some(guests) => said += &format!("{guests} requests of other machines run here.\n"),
     }
     let evidence = &share["evidence"];
+    let mut may_hint = share["code"] == "meeting";
     for (kind, what) in [("cameras", "a camera"), ("microphones", "a microphone")] {
         for holder in evidence[kind].as_array().into_iter().flatten() {
             let app =
                 Some(text(&holder["app"])).filter(|app| !app.is_empty()).unwrap_or_else(|| "Some program".to_owned());
             let since = span_s(holder["for_s"].as_u64().unwrap_or(0));
             let means = match holder["standing"].as_str() {
-                Some("counts") => "a meeting",
-                Some("settling") => "perhaps a meeting",
-                Some("ignored") => "ignored",
-                _ => "no meeting: it listens all the time",
+                Some("counts") => "that looks like a meeting",
+                Some("settling") => "that may become a meeting",
+                Some("ignored") => "ignored, as its owner said",
+                _ => "no meeting, it listens all the time",
             };
-            said += &format!("{app} uses {what}, for {since}: {means}.\n");
+            said += &format!("{app} has used {what} for {since}: {means}.\n");
+            if holder["standing"] == "counts"
+                && may_hint
+                && let Some(app) = holder["app"].as_str().and_then(typed_name)
+            {
+                said += &format!("If it is none: `herd share ignore {app}`.\n");
+                may_hint = false;
+            }
         }
     }
     if all {

@@ -1,6 +1,6 @@
 //! All that is known of sharing, for people and programs of this machine: `GET /fleet/share`.
 
-use capacity::{Capacity, Holder, Kind, Phase, RuleId, Rules, Wish};
+use capacity::{Capacity, Holder, Kind, LEAST_PAUSE, Phase, RuleId, Rules, Wish};
 use proto::{Clock, Moment};
 use serde_json::{Value, json};
 
@@ -34,6 +34,7 @@ pub(super) fn all(capacity: &Capacity, set: &Rules, guests: u32, clock: Clock) -
         "wish": { "state": word(wish), "until": wish_until },
         "override_until": capacity.anyway().and_then(at),
         "guests": guests,
+        "resume_after_s": capacity.rules().resume_after.max(LEAST_PAUSE).as_secs(),
         "rules": RuleId::ALL.map(|rule| rule_json(capacity, set, rule)),
         "evidence": {
             "cameras": held(Kind::Camera, seen.cameras.is_some()),
