@@ -450,7 +450,7 @@ fn patience_follows_what_was_seen() {
         ("cold", "m", first(20), |_| {}, Some(42_000)),
         ("asked for by name", "m*", first(20), |ask| ask.only = Some(node_id(1)), None),
         ("bound to its machine", "m*", first(20), |ask| ask.zone = Zone::Node, None),
-        ("in one piece", "m*", first(20), |ask| ask.streams = false, Some(2000)),
+        ("in one piece", "m*", first(20), |ask| ask.streams = false, Some(1000)),
     ];
     for (name, model, first, wish, expected) in table {
         let mut desk = Desk::new(vec![node(1, vec![told("a", 4, &[model])])]);

@@ -118,13 +118,14 @@ impl Scene<'_> {
         if !facts.streams {
             let service = lane.service().or(self.usual.service);
             let usual = service.unwrap_or_else(|| from_ms(predicted.prefill_ms + predicted.decode_ms));
+            let least = if service.is_some() { LEAST_WHOLE } else { LEAST_WHOLE * 2 };
             // The answer may be as long as the client lets it, and comes in one piece.
             let longest = facts.max_tokens.filter(|&most| most > facts.answer && facts.answer > 0);
             let stretch = longest.map_or(0.0, |most| {
                 let each = predicted.decode_ms / facts.answer.max(1) as f64;
                 each * most.min(LONGEST_ANSWER) as f64
             });
-            return usual.saturating_mul(4).max(Duration::from_secs(2)) + from_ms(stretch) + queue;
+            return usual.saturating_mul(4).max(least) + from_ms(stretch) + queue;
         }
         let each = predicted.prefill_ms / facts.prompt.max(1) as f64;
         match lane.first() {
@@ -138,6 +139,9 @@ impl Scene<'_> {
     }
 }
 
+/// An answer in one piece is waited for so long at least where it is known how long answers take, twice as long where that
+/// is guessed.
+const LEAST_WHOLE: Duration = Duration::from_secs(1);
 /// No answer is waited for longer than for one of so many tokens.
 const LONGEST_ANSWER: u64 = 16_384;
 
