@@ -17,14 +17,19 @@ pub(crate) fn has_display() -> bool {
 ///
 /// On Linux it keeps the toolkit from loading a driver for 3D graphics, which an icon and a quiet page never need: on the
 /// first start of a session that driver is half of all memory that the tray would take, and on machines with models it takes
-/// theirs. Whoever set the variable is not overruled.
+/// theirs. Whoever set the variable is not overruled. And where the locale is `C.UTF-8`, it becomes `C`: of the former the
+/// webview makes a language called "C", which pages cannot format numbers in.
 #[cfg(target_os = "linux")]
 pub(crate) fn prepare() {
-    if std::env::var_os("GDK_GL").is_none() {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let locale = set("LC_ALL").or_else(|| set("LC_MESSAGES")).or_else(|| set("LANG"));
+    let is_nameless = locale.is_some_and(|locale| locale.to_string_lossy().starts_with("C."));
+    let changes = [("GDK_GL", "disable", set("GDK_GL").is_none()), ("LC_ALL", "C", is_nameless)];
+    for (name, value, _) in changes.into_iter().filter(|(_, _, is_due)| *is_due) {
         // SAFETY: called first thing in `main`, before any other thread exists.
-        #[allow(unsafe_code, reason = "the toolkit reads it from nowhere else")]
+        #[allow(unsafe_code, reason = "toolkit and webview read it from nowhere else")]
         unsafe {
-            std::env::set_var("GDK_GL", "disable");
+            std::env::set_var(name, value);
         }
     }
 }
