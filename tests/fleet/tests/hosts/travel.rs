@@ -100,3 +100,9 @@ fn apps_do_not_notice_leaders_that_quit_sleep_or_come_back_nor_networks_that_fal
     assert!(splits.lost.is_empty(), "lost: {:#?}", splits.lost);
     assert!(splits.silent.is_empty(), "cut without a word: {:#?}", splits.silent);
 }
+
+#[test]
+fn apps_that_want_whole_answers_wait_no_longer_for_a_server_that_never_answers() {
+    let Some(after) = hangs(Strike::Silent, &[Manner::Whole]) else { return };
+    assert_eq!(after.errors(), 0, "{after}");
+}
