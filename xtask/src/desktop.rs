@@ -12,7 +12,7 @@ const PACKAGES: [&str; 4] = ["--package", "herd-desktop", "--package", "icongen"
 
 const LIBRARIES: &str = "apt-get install -y --no-install-recommends libwebkit2gtk-4.1-dev libayatana-appindicator3-dev \
                          librsvg2-dev pkg-config";
-const SESSION: &str = "apt-get install -y --no-install-recommends xvfb dbus";
+const SESSION: &str = "apt-get install -y --no-install-recommends xvfb dbus webkit2gtk-driver";
 
 /// Lints and tests it, and looks whether the committed icons are as their sources say. What is missing is a loud skip.
 pub(crate) fn all(tally: &mut Tally) -> Result<()> {

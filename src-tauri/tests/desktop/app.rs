@@ -37,6 +37,13 @@ impl App {
         app.borrow_mut().wait().unwrap()
     }
 
+    /// Has the system end it, and waits.
+    pub(crate) async fn quit(self) {
+        let pid = self.pid().to_string();
+        assert!(Command::new("kill").arg(pid).status().unwrap().success());
+        assert!(self.ended().await.success());
+    }
+
     /// The processes that it started and that live.
     pub(crate) fn children(&self) -> Vec<u32> {
         let path = format!("/proc/{0}/task", self.pid());
