@@ -83,6 +83,9 @@ struct Waiter {
     answer: oneshot::Sender<Answer>,
     ask: FleetAsk,
     with: With,
+    /// When it came, whoever has been asked since.
+    since: Moment,
+    /// When its leader was last asked, or last told of it.
     asked: Moment,
     /// Where it is in the queue, as last told.
     position: Option<(u32, Option<Duration>)>,
@@ -187,10 +190,10 @@ impl Tickets {
         match with {
             With::Leader(leader) => {
                 mail.send(leader, translate::ask(number, &ask, now));
-                state.waiting.insert(number, Waiter { answer, ask, with, asked: now, position: None });
+                state.waiting.insert(number, Waiter { answer, ask, with, since: now, asked: now, position: None });
             }
             With::Own => {
-                state.waiting.insert(number, Waiter { answer, ask: ask.clone(), with, asked: now, position: None });
+                state.waiting.insert(number, Waiter { answer, ask: ask.clone(), with, since: now, asked: now, position: None });
                 state.arrive(number, ask, now, &mut mail);
             }
         }
@@ -355,9 +358,10 @@ impl State {
     }
 
     /// A request of this door has a ticket.
-    fn give(&mut self, number: u64, issuer: NodeId, ticket: FleetTicket, now: Moment, mail: &mut Mail) {
+    fn give(&mut self, number: u64, issuer: NodeId, mut ticket: FleetTicket, now: Moment, mail: &mut Mail) {
         match self.waiting.remove(&number) {
             Some(waiter) => {
+                ticket.queued = now.since(waiter.since);
                 self.under_way.insert(number, UnderWay { issuer, sent: now, first: None });
                 mail.answer(number, waiter.answer, Ok(Given { number, issuer, ticket }));
             }

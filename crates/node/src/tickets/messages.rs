@@ -53,8 +53,7 @@ impl State {
                 {
                     self.rtt.took(now.since(asked));
                 }
-                let queued = asked.map_or(Duration::ZERO, |(asked, _)| now.since(asked));
-                self.give(number, from, translate::ticketed(ticket, queued), now, mail);
+                self.give(number, from, translate::ticketed(ticket), now, mail);
             }
             Envelope::Refused(refused) => self.refused(from, &refused, now, mail),
             Envelope::Beat(beat) => self.beat(from, &beat, now, mail),

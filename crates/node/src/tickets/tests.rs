@@ -245,6 +245,26 @@ fn the_leader_places_the_requests_of_all_doors_and_no_slot_twice() {
 }
 
 #[test]
+fn a_ticket_says_how_long_its_request_has_waited_however_often_the_leader_told_of_it() {
+    let machines = fleet(2);
+    let leader = machines[0].id;
+    all_follow(&machines, leader);
+    let (follower, leader) = (&machines[1], &machines[0]);
+    // Both slots are taken.
+    let first = leader.ask().ok().unwrap();
+    let _second = leader.ask().ok().unwrap();
+    let mut waiting = follower.ask().err().unwrap();
+    for _ in 0..12 {
+        pass(Duration::from_millis(150));
+        leader.keep_time();
+        follower.keep_time();
+        assert!(given(&mut waiting).is_none());
+    }
+    leader.tickets.ended(first.number, TicketEnding::Attempt(gateway::Ending::Answered));
+    assert_eq!(given(&mut waiting).unwrap().ticket.queued, Duration::from_millis(1800));
+}
+
+#[test]
 fn a_leader_that_falls_silent_is_done_without() {
     let machines = fleet(2);
     all_follow(&machines, node(1));

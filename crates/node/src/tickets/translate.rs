@@ -154,7 +154,7 @@ pub(super) fn ticket(id: u64, ticket: &FleetTicket) -> Envelope {
     })
 }
 
-pub(super) fn ticketed(ticket: wire::Ticket, queued: Duration) -> FleetTicket {
+pub(super) fn ticketed(ticket: wire::Ticket) -> FleetTicket {
     let candidate = |scored: &Scored| {
         let point = |at: usize| scored.points.get(at).copied().filter(|point| point.is_finite()).unwrap_or_default();
         let part = |at: usize| scored.predicted_ms.get(at).copied().filter(|ms| ms.is_finite()).unwrap_or_default();
@@ -187,7 +187,8 @@ pub(super) fn ticketed(ticket: wire::Ticket, queued: Duration) -> FleetTicket {
         ahead: ticket.ahead,
         patience: ticket.patience_ms.map(Duration::from_millis),
         candidates: ticket.scored.iter().map(candidate).collect(),
-        queued,
+        // Its door knows.
+        queued: Duration::ZERO,
     }
 }
 
@@ -415,9 +416,9 @@ mod tests {
                 predicted: Some(Predicted { decode_ms: 12.5, ..Predicted::default() }),
                 ..Candidate::default()
             }],
-            queued: Duration::from_millis(4),
+            queued: Duration::ZERO,
         };
         let Ok(Envelope::Ticket(got)) = Envelope::decode(&ticket(1, &own).encode()) else { panic!("not a ticket") };
-        assert_eq!(format!("{:?}", ticketed(got, own.queued)), format!("{own:?}"));
+        assert_eq!(format!("{:?}", ticketed(got)), format!("{own:?}"));
     }
 }
