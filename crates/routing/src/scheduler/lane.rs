@@ -19,7 +19,7 @@ const JUST_ENDED: Duration = Duration::from_secs(2);
 /// Ends that are remembered for that.
 const ENDS: usize = 64;
 /// A node that fails at once has said so by then: only what was sent since then counts for the window of trust.
-pub(super) const UNPROVEN: Duration = Duration::from_secs(1);
+pub(super) const UNPROVEN: Duration = Duration::from_millis(250);
 /// The window of trust of one that has answered others.
 const VOUCHED: u32 = 16;
 /// Durations of answers that are remembered for the documented points.
