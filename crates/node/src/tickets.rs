@@ -193,7 +193,9 @@ impl Tickets {
                 state.waiting.insert(number, Waiter { answer, ask, with, since: now, asked: now, position: None });
             }
             With::Own => {
-                state.waiting.insert(number, Waiter { answer, ask: ask.clone(), with, since: now, asked: now, position: None });
+                state
+                    .waiting
+                    .insert(number, Waiter { answer, ask: ask.clone(), with, since: now, asked: now, position: None });
                 state.arrive(number, ask, now, &mut mail);
             }
         }
