@@ -19,6 +19,9 @@ fn strikes_leader(home: &mut Home, how: Strike) -> Struck {
     struck
 }
 
+/// Whoever waits longer than this is stuck. How long it takes is measured by `cargo xtask bench 11 12`.
+const STUCK: Duration = Duration::from_secs(15);
+
 #[test]
 fn fifty_streams_and_the_leaders_machine_dies() {
     let Some(mut home) = Home::five(&Programs::built()) else { return };
@@ -41,7 +44,8 @@ fn fifty_streams_and_the_leaders_cable_is_pulled() {
         nothing_is_lost(alone);
     }
     assert_eq!(struck.alone.errors(), 0, "{}", struck.alone);
-    assert!(struck.alone.quantile(1.0) < Duration::from_secs(1), "{}", struck.alone);
+    assert!(struck.alone.quantile(1.0) < STUCK, "{}", struck.alone);
+    println!("cut off: {}", struck.alone);
 }
 
 /// One of three machines begins to hang under thirty requests a second.
@@ -51,7 +55,8 @@ fn hangs(how: Strike, manners: &'static [Manner]) -> Option<Toll> {
     nothing_is_lost(&before);
     nothing_is_lost(&after);
     assert_eq!(before.errors(), 0, "{before}");
-    assert!(after.quantile(0.99) <= Duration::from_secs(2), "{after}");
+    assert!(after.quantile(0.99) <= STUCK, "{after}");
+    println!("beside a machine that hangs: {after}");
     Some(after)
 }
 
