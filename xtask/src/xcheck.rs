@@ -64,7 +64,7 @@ fn check(system: &str, stand_ins: &Path) -> Command {
     let target_name = system.replace('-', "_");
     command
         .current_dir(root())
-        .env("PATH", "/usr/bin:/bin")
+        .env("PATH", format!("{}:/usr/bin:/bin", stand_ins.display()))
         .env("RUSTC", RUSTC)
         .env("RUSTC_BOOTSTRAP", "1")
         .env("CARGO_TARGET_DIR", target().join("xcheck"))
@@ -78,10 +78,15 @@ fn check(system: &str, stand_ins: &Path) -> Command {
 }
 
 /// A "C compiler" that writes nothing and an "archiver" whose libraries are empty: checking never looks into them, and so
-/// crates with C parts need no headers of another system.
+/// crates with C parts need no headers of another system. And one for Windows' resources, which have no headers at all but
+/// are put through a preprocessor: the one of this system does.
 fn stand_ins() -> Result<PathBuf> {
-    cache::entry("stand-in-cc-2", &|_| {}, |directory| {
-        for (name, script) in [("cc", "#!/bin/sh\nexit 0\n"), ("ar", "#!/bin/sh\nprintf '!<arch>\\n' > \"$2\"\n")] {
+    cache::entry("stand-in-cc-3", &|_| {}, |directory| {
+        for (name, script) in [
+            ("cc", "#!/bin/sh\nexit 0\n"),
+            ("ar", "#!/bin/sh\nprintf '!<arch>\\n' > \"$2\"\n"),
+            ("x86_64-w64-mingw32-gcc", "#!/bin/sh\nexec /usr/bin/cc \"$@\"\n"),
+        ] {
             let file = directory.join(name);
             std::fs::write(&file, script).with_context(|| format!("writing the stand-in for {name}"))?;
             #[cfg(unix)]
