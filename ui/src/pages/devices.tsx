@@ -1,6 +1,6 @@
 // The machines that belong to the fleet: who joined when, and how one comes in, is renamed, or goes.
 
-import { createMemo, createSignal, For, Show } from "solid-js";
+import { createEffect, createMemo, createSignal, For, Show } from "solid-js";
 import { change, signedIn } from "../client/http";
 import { Badge, Empty, PageHead, Pill, SignInHint, Skeleton, Trouble } from "../parts/basics";
 import { Dialog } from "../parts/dialog";
@@ -21,6 +21,13 @@ const tone = (device: Device): Tone => (device.self || device.presence === "here
 export function Devices() {
   const [open, setOpen] = createSignal<Open>();
   const close = () => setOpen(undefined);
+  // The tray's "Add a device…" leads here; a code is shown as soon as this page may, and once.
+  createEffect(() => {
+    if (signedIn() && new URLSearchParams(location.search).has("add")) {
+      history.replaceState(history.state, "", location.pathname);
+      setOpen({ what: "pair" });
+    }
+  });
   const devices = createMemo(() => [...(known.devices ?? [])].sort((a, b) => a.seniority - b.seniority));
   const isAlone = () => devices().length <= 1;
   return (
