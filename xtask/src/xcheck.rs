@@ -21,6 +21,9 @@ const PACKAGES: [&str; 4] = ["cli", "herd-desktop", "parts", "xtask"];
 const INSTALL: &str =
     "apt-get install -y --no-install-recommends rustc-web cargo-web rust-web-src binutils-mingw-w64-x86-64";
 
+/// Where the stand-ins are that are found by their names.
+const SEARCHED: &str = "searched";
+
 const RUSTC: &str = "/usr/bin/rustc";
 const CARGO: &str = "/usr/bin/cargo";
 
@@ -64,7 +67,8 @@ fn check(system: &str, stand_ins: &Path) -> Command {
     let target_name = system.replace('-', "_");
     command
         .current_dir(root())
-        .env("PATH", format!("{}:/usr/bin:/bin", stand_ins.display()))
+        // Only what has a name of its own: build scripts are linked by this system's `cc`.
+        .env("PATH", format!("{}:/usr/bin:/bin", stand_ins.join(SEARCHED).display()))
         .env("RUSTC", RUSTC)
         .env("RUSTC_BOOTSTRAP", "1")
         .env("CARGO_TARGET_DIR", target().join("xcheck"))
@@ -81,11 +85,12 @@ fn check(system: &str, stand_ins: &Path) -> Command {
 /// crates with C parts need no headers of another system. And one for Windows' resources, which have no headers at all but
 /// are put through a preprocessor: the one of this system does.
 fn stand_ins() -> Result<PathBuf> {
-    cache::entry("stand-in-cc-3", &|_| {}, |directory| {
+    cache::entry("stand-in-cc-4", &|_| {}, |directory| {
+        std::fs::create_dir(directory.join(SEARCHED)).context("making a folder for stand-ins")?;
         for (name, script) in [
             ("cc", "#!/bin/sh\nexit 0\n"),
             ("ar", "#!/bin/sh\nprintf '!<arch>\\n' > \"$2\"\n"),
-            ("x86_64-w64-mingw32-gcc", "#!/bin/sh\nexec /usr/bin/cc \"$@\"\n"),
+            ("searched/x86_64-w64-mingw32-gcc", "#!/bin/sh\nexec /usr/bin/cc \"$@\"\n"),
         ] {
             let file = directory.join(name);
             std::fs::write(&file, script).with_context(|| format!("writing the stand-in for {name}"))?;

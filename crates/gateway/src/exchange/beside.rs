@@ -78,15 +78,22 @@ impl Exchange {
                 wait *= 2;
                 let Some(ticket) = place(&worker, ask.clone()).await else { continue };
                 let Some(server) = ticket.server.clone() else { continue };
+                let bound = ticket.patience.unwrap_or(patience);
                 let name = models.get(ticket.model).cloned().unwrap_or_default();
                 let (trip, leg) = depart(server, ticket, name, clock.now(), arrived);
                 let node = leg.server.id;
-                match kit.clone().go(leg, None).await {
-                    Went::Begun(begun) => return (trip, begun),
-                    Went::Bounced => trip.slot.bounced(),
-                    Went::Again(_) | Went::Final(_) => {
+                match tokio::time::timeout(bound, kit.clone().go(leg, None)).await {
+                    Ok(Went::Begun(begun)) => return (trip, begun),
+                    Ok(Went::Bounced) => trip.slot.bounced(),
+                    Ok(Went::Again(_) | Went::Final(_)) => {
                         trip.slot.finish(Ending::Failed);
                         ask.excluded_nodes.push(node);
+                    }
+                    // It hangs as well. Who waits already does not wait for the next one to be tried.
+                    Err(_) => {
+                        trip.slot.too_slow();
+                        ask.excluded_nodes.push(node);
+                        wait = Duration::ZERO;
                     }
                 }
             }
@@ -134,6 +141,7 @@ impl Exchange {
             let went = first.await;
             return self.went(trip, went);
         };
+        let first_wait = wait;
         let mut ask = Ask { now_only: true, ..self.ask() };
         ask.excluded_nodes.push(first_node);
         for _ in 0..MOST_BESIDE {
@@ -170,19 +178,27 @@ impl Exchange {
                     }
                 }
                 Some(server) => {
+                    let bound = ticket.patience.unwrap_or(first_wait);
                     let (beside, leg) = self.trip(server, ticket);
                     let node = leg.server.id;
-                    match select(&mut first, std::pin::pin!(kit.clone().go(leg, None))).await {
+                    let second = tokio::time::timeout(bound, kit.clone().go(leg, None));
+                    match select(&mut first, std::pin::pin!(second)).await {
                         Either::Left((went, _)) => return self.went(trip, went),
-                        Either::Right((Went::Begun(begun), _)) => {
+                        Either::Right((Ok(Went::Begun(begun)), _)) => {
                             self.record.attempt_failed("was too slow: another machine answered first");
                             trip.slot.too_slow();
                             return self.arrived(beside, *begun);
                         }
-                        Either::Right((Went::Bounced, _)) => beside.slot.bounced(),
-                        Either::Right((Went::Again(_) | Went::Final(_), _)) => {
+                        Either::Right((Ok(Went::Bounced), _)) => beside.slot.bounced(),
+                        Either::Right((Ok(Went::Again(_) | Went::Final(_)), _)) => {
                             beside.slot.finish(Ending::Failed);
                             ask.excluded_nodes.push(node);
+                        }
+                        // It hangs as well: the next one is tried at once.
+                        Either::Right((Err(_), _)) => {
+                            beside.slot.too_slow();
+                            ask.excluded_nodes.push(node);
+                            wait = Duration::ZERO;
                         }
                     }
                 }
