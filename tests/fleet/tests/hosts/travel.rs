@@ -111,3 +111,9 @@ fn apps_that_want_whole_answers_wait_no_longer_for_a_server_that_never_answers()
     let Some(after) = hangs(Strike::Silent, &[Manner::Whole]) else { return };
     assert_eq!(after.errors(), 0, "{after}");
 }
+
+#[test]
+fn a_cable_that_is_pulled_costs_no_app_anything_on_either_side_but_what_was_being_said() {
+    let Some(after) = hangs(Strike::Pull, &Manner::ALL) else { return };
+    assert_eq!(after.errors(), after.cut, "{after}");
+}
