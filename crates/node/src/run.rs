@@ -297,7 +297,7 @@ async fn serve(start: Start, mut stops: Orders, listens: impl FnOnce(&[String]))
     watch.first_look().await;
     tasks.spawn("speeds", {
         let (store, placer) = (node.store.clone(), placer.clone());
-        |_| async move {
+        |stop| async move {
             // What was learnt outlives a restart; nobody waits for it.
             let own = store.node_key().to_owned();
             match tokio::task::spawn_blocking(move || store.speeds()).await {
@@ -307,6 +307,7 @@ async fn serve(start: Start, mut stops: Orders, listens: impl FnOnce(&[String]))
                 Ok(Err(error)) => tracing::warn!(%error, "how fast models were is not known"),
                 Err(error) => tracing::error!(%error, "how fast models were is not known"),
             }
+            stop.cancelled().await;
         }
     });
     let workers = start_workers(&door, listeners, cores, &stopping)?;
