@@ -35,3 +35,11 @@ pub(crate) fn all(tally: &mut Tally) -> Result<()> {
     tests.args(["test", "--no-fail-fast"]).args(PACKAGES);
     tally.run("cargo test of the desktop app", &mut tests)
 }
+
+/// Opens and closes its window a hundred times in so many minutes.
+pub(crate) fn soak(minutes: u32) -> Result<()> {
+    let mut soak = cargo();
+    soak.args(["test", "--release", "--package", "herd-desktop", "--test", "desktop", "--"]);
+    soak.args(["--ignored", "--nocapture", "a_hundred_windows"]).env("HERD_SOAK_MINUTES", minutes.to_string());
+    run(&mut soak)
+}

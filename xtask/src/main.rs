@@ -56,6 +56,9 @@ enum Chore {
         /// How long.
         #[arg(long, default_value_t = 10)]
         minutes: u32,
+        /// The desktop app instead: a hundred windows, one after the other.
+        #[arg(long)]
+        desktop: bool,
     },
     /// Throws made-up bytes at the parsers of the `dialect` crate (needs cargo-fuzz and a nightly toolchain).
     Fuzz {
@@ -89,7 +92,8 @@ fn carry_out(chore: Chore) -> Result<ExitCode> {
         Chore::Bundle(options) => bundle::run_bundle(&options).map(|()| ExitCode::SUCCESS),
         Chore::Xcheck => xcheck::run_and_close(),
         Chore::Bench { arguments } => chores::bench(&arguments).map(|()| ExitCode::SUCCESS),
-        Chore::Soak { minutes } => chores::soak(minutes).map(|()| ExitCode::SUCCESS),
+        Chore::Soak { minutes, desktop: false } => chores::soak(minutes).map(|()| ExitCode::SUCCESS),
+        Chore::Soak { minutes, desktop: true } => desktop::soak(minutes).map(|()| ExitCode::SUCCESS),
         Chore::Fuzz { seconds } => chores::fuzz(seconds).map(|()| ExitCode::SUCCESS),
     }
 }

@@ -11,6 +11,7 @@ mod face;
 mod panel;
 mod scripted;
 mod session;
+mod soak;
 mod whole;
 mod window;
 
