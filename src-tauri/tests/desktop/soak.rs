@@ -36,6 +36,7 @@ fn files(pid: u32) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[allow(clippy::disallowed_methods, reason = "how long it takes is said where it is started")]
 #[ignore = "half an hour: cargo xtask soak --desktop"]
 async fn a_hundred_windows_leave_nothing_behind() {
     let Some(session) = desktop() else { return };
