@@ -23,6 +23,9 @@ use answers::Known;
 
 /// How often is looked while nothing tells of changes.
 const LOOK_EACH: Duration = Duration::from_secs(2);
+/// How often once nothing has changed for [`CALM_AFTER`]: looking is most of what the app does while nobody uses it.
+const LOOK_WHEN_CALM: Duration = Duration::from_secs(4);
+const CALM_AFTER: Duration = Duration::from_secs(60);
 /// How soon after something was done is looked again.
 const LOOK_SOON: Duration = Duration::from_millis(250);
 /// How often is looked whether a port is free by now, or a Herd is back.
@@ -118,6 +121,8 @@ struct Controller<D> {
     client: Option<Client>,
     known: Known,
     shown: Option<Shown>,
+    /// When that last changed.
+    changed: Moment,
     /// The last thing that was done, after which is looked soon.
     acted: bool,
     /// Since when the Herd of another process does not answer.
@@ -140,6 +145,7 @@ impl<D: Desktop> Controller<D> {
             client: None,
             known: Known::default(),
             shown: None,
+            changed: clock.now(),
             acted: false,
             gone: None,
             shows_notice: false,
@@ -165,6 +171,7 @@ impl<D: Desktop> Controller<D> {
         if self.shown.as_ref() != Some(&shown) {
             self.desktop.show(&shown);
             self.shown = Some(shown);
+            self.changed = self.clock.now();
         }
     }
 
@@ -214,6 +221,7 @@ impl<D: Desktop> Controller<D> {
         match self.herd {
             Herd::Stopping { .. } => LOOK_FOR_END_EACH,
             _ if std::mem::take(&mut self.acted) => LOOK_SOON,
+            Herd::Running(_) if self.clock.now().since(self.changed) > CALM_AFTER => LOOK_WHEN_CALM,
             Herd::Running(_) | Herd::Starting => LOOK_EACH,
             Herd::PortTaken { .. } | Herd::NotRunning { .. } => LOOK_FOR_HERD_EACH,
         }
