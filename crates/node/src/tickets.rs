@@ -14,7 +14,7 @@ mod news;
 mod tests;
 mod translate;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,6 +25,7 @@ use arc_swap::ArcSwapOption;
 use dialect::{Cause, Failure};
 use gateway::TicketEnding;
 use mesh::Transport;
+use proto::wire::Envelope;
 use proto::{Clock, ModelName, Moment, NodeId, Trace};
 use routing::scheduler::{
     AskId, Ended, FleetAsk, FleetInput, FleetOutput, FleetSettings, FleetTicket, NodeWork, Scheduler,
@@ -37,6 +38,11 @@ pub(crate) use news::{Bell, Own};
 
 /// Requests of one door that may wait for a leader's answer before the next is placed by the door itself.
 const MOST_WAITING: usize = 16 * 1024;
+
+/// Messages that are kept because too much was on its way; of more, the oldest are lost.
+const MOST_OWED: usize = 16 * 1024;
+/// When such messages are tried again.
+const OWED_AGAIN: Duration = Duration::from_millis(100);
 
 /// The way to other nodes.
 #[derive(Clone)]
@@ -73,6 +79,9 @@ struct State {
     /// Requests of this door with one.
     under_way: HashMap<u64, UnderWay>,
     is_stopping: bool,
+    /// What could not be sent because too much was on its way, oldest first, and when it is tried again.
+    owed: VecDeque<(NodeId, Envelope)>,
+    owed_at: Option<Moment>,
     told: news::Told,
     /// When the task that keeps time will look next.
     armed: Option<Moment>,
@@ -147,6 +156,8 @@ impl Tickets {
             waiting: HashMap::new(),
             under_way: HashMap::new(),
             is_stopping: false,
+            owed: VecDeque::new(),
+            owed_at: None,
             told: news::Told::default(),
             armed: None,
         };
@@ -300,7 +311,11 @@ impl Tickets {
         if sooner {
             self.timer.notify_one();
         }
-        mail.deliver(self.line.load().as_deref());
+        let owed = mail.deliver(self.line.load().as_deref());
+        if !owed.is_empty() {
+            self.lock().owe(owed, self.clock.now());
+            self.timer.notify_one();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -325,6 +340,15 @@ impl Tickets {
 }
 
 impl State {
+    /// Keeps what could not be sent, to send it again soon.
+    fn owe(&mut self, owed: Vec<(NodeId, Envelope)>, now: Moment) {
+        self.owed.extend(owed);
+        while self.owed.len() > MOST_OWED {
+            self.owed.pop_front();
+        }
+        self.owed_at = Some(now + OWED_AGAIN);
+    }
+
     fn is_leading(&self) -> bool {
         self.leader == Some(self.me)
     }

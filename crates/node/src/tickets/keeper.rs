@@ -51,7 +51,7 @@ impl State {
     pub(super) fn wake(&self) -> Option<Moment> {
         let beat = self.beat_at();
         let look = self.waits_for_leader().then_some(self.told.looked + LOOK);
-        [self.scheduler.poll_timeout(), beat, look, self.told.speeds_at].into_iter().flatten().min()
+        [self.scheduler.poll_timeout(), beat, look, self.told.speeds_at, self.owed_at].into_iter().flatten().min()
     }
 
     fn beat_at(&self) -> Option<Moment> {
@@ -66,6 +66,9 @@ impl State {
         if self.scheduler.poll_timeout().is_some_and(|due| due <= now) {
             self.scheduler.handle_timeout(now);
             self.sort(now, mail);
+        }
+        if self.owed_at.take_if(|due| *due <= now).is_some() {
+            self.owed.drain(..).for_each(|(to, message)| mail.send(to, message));
         }
         if self.beat_at().is_some_and(|due| due <= now) {
             self.told.beat = now;

@@ -1,6 +1,7 @@
 //! What is to be told once the lock around the scheduler is free.
 
 use bytes::Bytes;
+use mesh::SendError;
 use proto::NodeId;
 use proto::wire::Envelope;
 use tokio::sync::oneshot;
@@ -30,17 +31,28 @@ impl Mail {
         Some(self.answers.swap_remove(at).2)
     }
 
-    pub(super) fn deliver(self, line: Option<&Line>) {
+    /// Sends all of it. Gives back what had no room on its way and must not get lost: a leader that is not told that a
+    /// request is over would count it for ever.
+    #[must_use = "what is given back is to be sent again"]
+    pub(super) fn deliver(self, line: Option<&Line>) -> Vec<(NodeId, Envelope)> {
         for (_, to, answer) in self.answers {
             // Whoever does not wait any more has given it back by then.
             let _ = to.send(answer);
         }
-        let Some(line) = line else { return };
+        let mut owed = Vec::new();
+        let Some(line) = line else { return owed };
         for (to, message) in self.messages {
-            // What does not arrive is noticed: a leader that hears nothing says nothing.
-            if let Err(error) = line.mesh.send(key(to), Bytes::from(message.encode())) {
-                tracing::debug!(node = %to, %error, "a message about requests was not sent");
+            let sent = line.mesh.send(key(to), Bytes::from(message.encode()));
+            match sent {
+                Ok(()) => {}
+                Err(SendError::Full) if matches!(message, Envelope::Ended(_) | Envelope::Withdrawn(_)) => {
+                    owed.push((to, message));
+                }
+                // What else does not arrive is noticed: a leader that hears nothing says nothing, and one that is gone
+                // has forgotten.
+                Err(error) => tracing::debug!(node = %to, %error, "a message about requests was not sent"),
             }
         }
+        owed
     }
 }

@@ -102,6 +102,8 @@ impl State {
             for (number, waiter) in &mut self.waiting {
                 if waiter.with == With::Leader(from) && now.since(waiter.asked) > LOST {
                     waiter.asked = now;
+                    // It may be that the ticket was lost: the leader then counts it, and would not give another.
+                    mail.send(from, translate::withdrawn(vec![*number]));
                     mail.send(from, translate::ask(*number, &waiter.ask, now));
                 }
             }

@@ -38,6 +38,7 @@ struct Wire {
     /// What was sent, whether it arrived or not.
     sent: Mutex<Vec<(NodeId, Envelope)>>,
     is_cut: AtomicBool,
+    is_full: AtomicBool,
 }
 
 impl Transport for Wire {
@@ -54,6 +55,9 @@ impl Transport for Wire {
     fn send(&self, to: NodeKey, message: Bytes) -> Result<(), SendError> {
         let to = crate::fleet::known::id(to);
         let message = Envelope::decode(&message).unwrap();
+        if self.is_full.load(Ordering::Relaxed) {
+            return Err(SendError::Full);
+        }
         self.sent.lock().unwrap().push((to, message.clone()));
         let other = self.others.lock().unwrap().iter().find(|(id, _)| *id == to).and_then(|(_, other)| other.upgrade());
         if let Some(other) = other.filter(|_| !self.is_cut.load(Ordering::Relaxed)) {
@@ -120,6 +124,7 @@ fn fleet(count: u8) -> Vec<Machine> {
                 others: Mutex::default(),
                 sent: Mutex::default(),
                 is_cut: AtomicBool::new(false),
+                is_full: AtomicBool::new(false),
             };
             let tickets = Tickets::new(settings, node(number), 1, clock(), placer, bell);
             Machine { id: node(number), tickets, wire: Arc::new(wire) }
@@ -345,6 +350,43 @@ fn a_ticket_that_comes_too_late_goes_back() {
     };
     machines[1].tickets.heard(node(1), Some(Envelope::Ticket(late)));
     assert_eq!(machines[1].sent(|message| matches!(message, Envelope::Ended(ended) if ended.id == number)), 1);
+}
+
+#[test]
+fn a_leader_hears_of_each_end_however_full_the_way_is() {
+    let machines = fleet(2);
+    all_follow(&machines, node(1));
+    let mut waiting = machines[1].ask().err().unwrap();
+    let first = given(&mut waiting).unwrap();
+    machines[1].wire.is_full.store(true, Ordering::Relaxed);
+    machines[1].tickets.ended(first.number, TicketEnding::Attempt(gateway::Ending::Answered));
+    pass(OWED_AGAIN);
+    machines[1].keep_time();
+    let ends = |message: &Envelope| matches!(message, Envelope::Ended(ended) if ended.id == first.number);
+    assert_eq!(machines[1].sent(ends), 0);
+    machines[1].wire.is_full.store(false, Ordering::Relaxed);
+    pass(OWED_AGAIN);
+    machines[1].keep_time();
+    assert_eq!(machines[1].sent(ends), 1);
+    pass(OWED_AGAIN);
+    machines[1].keep_time();
+    assert_eq!(machines[1].sent(ends), 1, "once is enough");
+}
+
+#[test]
+fn a_ticket_that_is_lost_is_given_again() {
+    let machines = fleet(2);
+    all_follow(&machines, node(1));
+    machines[0].wire.is_cut.store(true, Ordering::Relaxed);
+    let mut lost = machines[1].ask().err().unwrap();
+    machines[0].wire.is_cut.store(false, Ordering::Relaxed);
+    // The leader goes on beating, for others that wait, and does not name this one.
+    for _ in 0..12 {
+        pass(Duration::from_millis(100));
+        machines[1].tickets.heard(node(1), Some(Envelope::Beat(proto::wire::Beat::default())));
+        machines[1].keep_time();
+    }
+    assert_eq!(given(&mut lost).unwrap().issuer, node(1));
 }
 
 #[test]
